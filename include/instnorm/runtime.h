@@ -1,0 +1,31 @@
+// Facts about the library at run time: version, instruction set, threads.
+#pragma once
+
+#include <instnorm/export.h>
+
+#include <string>
+#include <vector>
+
+namespace instnorm {
+
+// "major.minor.patch" of the library that is loaded (INSTNORM_VERSION is that of the headers).
+INSTNORM_API const char* version();
+
+// The instruction set in use: one of available_cpu_targets(). The environment variable
+// INSTNORM_CPU_TARGET, read at the first use, forces one; any letter case, "AVX-512" and "AVX3" mean
+// AVX512. Throws std::invalid_argument, naming the possible ones, if it is unknown or not supported
+// here.
+INSTNORM_API const char* cpu_target();
+
+// The instruction sets that this build has and this machine can run, best first.
+INSTNORM_API std::vector<std::string> available_cpu_targets();
+
+// At most k threads in each call from now on, for the whole process; k >= 1, else
+// std::invalid_argument. Results do not depend on it, to the bit.
+INSTNORM_API void set_num_threads(int k);
+
+// What set_num_threads set; else INSTNORM_NUM_THREADS (read once; std::invalid_argument if it is not
+// a positive integer); else what OpenMP would use for a parallel region of the calling thread.
+INSTNORM_API int get_num_threads();
+
+}  // namespace instnorm
