@@ -7,10 +7,10 @@
 
 namespace instnorm {
 
-// Writes to a temporary file in the folder of `path`; commit() flushes it to disk and renames it. Without
-// commit(), or if the process is told to stop by SIGINT or SIGTERM while it writes and the program
-// calls remove_unfinished_files(), nothing of it stays. All members throw std::runtime_error with the
-// path and the reason.
+// Writes to a temporary file in the folder of `path`; commit() flushes it to disk and renames it.
+// Without commit(), or if the process is told to stop by SIGINT or SIGTERM while it writes and the
+// program calls remove_unfinished_files(), nothing of it stays. All members throw
+// std::runtime_error with the path and the reason.
 class AtomicFile {
  public:
   // With `replace` false an existing `path` is an error here and again at commit().

@@ -10,8 +10,8 @@
 
 namespace instnorm {
 
-// One tensor as the file has it. dtype is the format's own word ("F32", "BF16", "I64", ...); data is
-// little-endian, row-major.
+// One tensor as the file has it. dtype is the format's own word ("F32", "BF16", "I64", ...); data
+// is little-endian, row-major.
 struct StoredTensor {
   std::string dtype;
   std::vector<std::int64_t> shape;

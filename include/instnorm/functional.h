@@ -2,8 +2,8 @@
 //
 // Words: x input, y output, g grad_output; N instances, C channels, L length; a row is one (n, c).
 // Rank 2 means (C, L), rank 3 (N, C, L), higher ranks (N, C, D1, D2, ...) with L = D1 * D2 * ...
-// All throw std::invalid_argument for a caller's mistake, before anything is written. All are safe to
-// call from several threads on different outputs. Results are the same bits for any number of
+// All throw std::invalid_argument for a caller's mistake, before anything is written. All are safe
+// to call from several threads on different outputs. Results are the same bits for any number of
 // threads, batch size, position in the batch and alignment.
 #pragma once
 
@@ -34,23 +34,24 @@ struct Moments {
 };
 
 // x is (N, C, L), float16, bfloat16, float32 or float64. weight, bias, running_mean, running_var:
-// (C,), each on its own optional except that the running statistics come together; dtype that of x or
-// float32 (float64 for float64). weight and bias may be (N, C): one for each instance.
+// (C,), each on its own optional except that the running statistics come together; dtype that of x
+// or float32 (float64 for float64). weight and bias may be (N, C): one for each instance.
 struct Options {
-  ConstView weight{};        // absent: 1
-  ConstView bias{};          // absent: 0
-  View running_mean{};       // updated in place with use_input_stats, else only read
-  View running_var{};        // unbiased variance, averaged over the instances, as PyTorch does
+  ConstView weight{};           // absent: 1
+  ConstView bias{};             // absent: 0
+  View running_mean{};          // updated in place with use_input_stats, else only read
+  View running_var{};           // unbiased variance, averaged over the instances, as PyTorch does
   bool use_input_stats = true;  // false: normalise by running_mean and running_var
-  double momentum = 0.1;     // weight of the new value in the running statistics
+  double momentum = 0.1;        // weight of the new value in the running statistics
   double eps = 1e-5;
-  double weight_offset = 0.0;       // y = (weight + weight_offset) * xhat + bias, where there is a weight
-  const Moments* moments = nullptr; // normalise by these instead of the input's own
-  Moments* save_moments = nullptr;  // out: the statistics that x was normalised by
+  double weight_offset =
+      0.0;  // y = (weight + weight_offset) * xhat + bias, where there is a weight
+  const Moments* moments = nullptr;  // normalise by these instead of the input's own
+  Moments* save_moments = nullptr;   // out: the statistics that x was normalised by
 };
 
-// y = (x - mean) / sqrt(var + eps) * (weight + weight_offset) + bias. y has x's shape and dtype; it may
-// be x itself (in place); any other overlap is an error, and so is L == 1 with the input's own
+// y = (x - mean) / sqrt(var + eps) * (weight + weight_offset) + bias. y has x's shape and dtype; it
+// may be x itself (in place); any other overlap is an error, and so is L == 1 with the input's own
 // statistics. A row with count < 2 in given moments gives bias.
 INSTNORM_API void instance_norm(const ConstView& x, const View& y, const Options& options = {});
 
@@ -69,10 +70,10 @@ struct BackwardOptions {
   double weight_offset = 0.0;
 };
 
-// Gradients of instance_norm at x, given grad_output g of x's shape and dtype and the moments that the
-// forward saved (or that moments(x) gives). With r = 1/sqrt(var + eps), xhat = (x - mean) * r:
-//   grad_input  = weight * r * (g - mean(g) - xhat * mean(g * xhat))   (constant moments: weight * r * g)
-//   grad_weight = sum over n, l of g * xhat,  grad_bias = sum over n, l of g
+// Gradients of instance_norm at x, given grad_output g of x's shape and dtype and the moments that
+// the forward saved (or that moments(x) gives). With r = 1/sqrt(var + eps), xhat = (x - mean) * r:
+//   grad_input  = weight * r * (g - mean(g) - xhat * mean(g * xhat))   (constant moments: weight *
+//   r * g) grad_weight = sum over n, l of g * xhat,  grad_bias = sum over n, l of g
 INSTNORM_API void instance_norm_backward(const ConstView& x, const ConstView& grad_output,
                                          const Moments& moments, const Gradients& gradients,
                                          const BackwardOptions& options = {});
@@ -87,8 +88,8 @@ struct DenormalizeOptions {
   double weight_offset = 0.0;
 };
 
-// x = (y - bias) / (weight + weight_offset) * sqrt(var + eps) + mean, IEEE where the weight is 0. `x` has y's
-// shape and dtype and may be y itself.
+// x = (y - bias) / (weight + weight_offset) * sqrt(var + eps) + mean, IEEE where the weight is 0.
+// `x` has y's shape and dtype and may be y itself.
 INSTNORM_API void denormalize(const ConstView& y, const Moments& moments, const View& x,
                               const DenormalizeOptions& options = {});
 

@@ -28,9 +28,9 @@ class INSTNORM_API InstanceNorm1d {
   explicit InstanceNorm1d(const InstanceNorm1dOptions& options);
 
   // x is (C, L) or (N, C, L) of the module's dtype, or float16 or bfloat16 with a float32 module.
-  // Normalises by the input's statistics in training and where none are tracked, by the running ones
-  // in eval. Throws std::invalid_argument for another rank or channel count, and for L == 1 with the
-  // input's own statistics.
+  // Normalises by the input's statistics in training and where none are tracked, by the running
+  // ones in eval. Throws std::invalid_argument for another rank or channel count, and for L == 1
+  // with the input's own statistics.
   Tensor operator()(const ConstView& x) { return forward(x); }
   Tensor forward(const ConstView& x);
   void forward(const ConstView& x, const View& y);
@@ -43,14 +43,14 @@ class INSTNORM_API InstanceNorm1d {
   void reset_parameters();
   void reset_running_stats();
 
-  // PyTorch's names: weight, bias, running_mean, running_var, num_batches_tracked, those that exist.
-  // The views stay valid as long as the module lives.
+  // PyTorch's names: weight, bias, running_mean, running_var, num_batches_tracked, those that
+  // exist. The views stay valid as long as the module lives.
   std::map<std::string, View> state();
 
-  // One safetensors file with PyTorch's names. `save` writes a new file beside it and renames it; it
-  // throws std::runtime_error if that fails, and leaves an older file as it was. `load` is strict:
-  // missing and unexpected keys, other shapes and dtypes throw std::runtime_error that names them
-  // all, and the module keeps its values.
+  // One safetensors file with PyTorch's names. `save` writes a new file beside it and renames it;
+  // it throws std::runtime_error if that fails, and leaves an older file as it was. `load` is
+  // strict: missing and unexpected keys, other shapes and dtypes throw std::runtime_error that
+  // names them all, and the module keeps its values.
   void save(const std::string& path) const;
   void load(const std::string& path);
 

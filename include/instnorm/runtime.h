@@ -12,9 +12,9 @@ namespace instnorm {
 INSTNORM_API const char* version();
 
 // The instruction set in use: one of available_cpu_targets(). The environment variable
-// INSTNORM_CPU_TARGET, read at the first use, forces one; any letter case, "AVX-512" and "AVX3" mean
-// AVX512. Throws std::invalid_argument, naming the possible ones, if it is unknown or not supported
-// here.
+// INSTNORM_CPU_TARGET, read at the first use, forces one; any letter case, "AVX-512" and "AVX3"
+// mean AVX512. Throws std::invalid_argument, naming the possible ones, if it is unknown or not
+// supported here.
 INSTNORM_API const char* cpu_target();
 
 // The instruction sets that this build has and this machine can run, best first.
@@ -24,8 +24,8 @@ INSTNORM_API std::vector<std::string> available_cpu_targets();
 // std::invalid_argument. Results do not depend on it, to the bit.
 INSTNORM_API void set_num_threads(int k);
 
-// What set_num_threads set; else INSTNORM_NUM_THREADS (read once; std::invalid_argument if it is not
-// a positive integer); else what OpenMP would use for a parallel region of the calling thread.
+// What set_num_threads set; else INSTNORM_NUM_THREADS (read once; std::invalid_argument if it is
+// not a positive integer); else what OpenMP would use for a parallel region of the calling thread.
 INSTNORM_API int get_num_threads();
 
 }  // namespace instnorm

@@ -14,12 +14,12 @@
 
 namespace instnorm {
 
-// float16 (IEEE binary16), bfloat16 (upper half of a binary32), float32, float64: what is normalised.
-// boolean, int32, int64: masks and lengths.
+// float16 (IEEE binary16), bfloat16 (upper half of a binary32), float32, float64: what is
+// normalised. boolean, int32, int64: masks and lengths.
 enum class DType : std::uint8_t { float16, bfloat16, float32, float64, boolean, int32, int64 };
 
-INSTNORM_API const char* name(DType dtype);            // "float16", ...
-INSTNORM_API std::int64_t size_of(DType dtype);        // bytes of an element
+INSTNORM_API const char* name(DType dtype);      // "float16", ...
+INSTNORM_API std::int64_t size_of(DType dtype);  // bytes of an element
 
 // Storage of 16-bit floats. Conversion from float rounds to nearest, ties to even; NaN stays NaN.
 struct float16 {
@@ -122,9 +122,9 @@ namespace detail {
 INSTNORM_API void check_fits(std::size_t size, const Dims& shape, const Dims& strides);
 }
 
-// Views over a contiguous container (std::vector, std::array, std::span, ...) that outlives them. Throw
-// std::invalid_argument if an element of the view would lie outside the container. With strides the
-// first element of the view is that of the container.
+// Views over a contiguous container (std::vector, std::array, std::span, ...) that outlives them.
+// Throw std::invalid_argument if an element of the view would lie outside the container. With
+// strides the first element of the view is that of the container.
 template <class Container>
   requires std::ranges::contiguous_range<Container> && std::ranges::borrowed_range<Container>
 auto view(Container&& container, const Dims& shape, const Dims& strides = {}) {

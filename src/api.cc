@@ -1,0 +1,53 @@
+// The functions of functional.h: problem -> plan -> run, and nothing else.
+#include <instnorm/functional.h>
+#include <instnorm/runtime.h>
+#include <instnorm/version.h>
+
+#include "cpu/run.h"
+#include "cpu/target.h"
+#include "cpu/threads.h"
+#include "plan.h"
+#include "problem.h"
+
+namespace instnorm {
+namespace {
+
+Machine this_machine() { return {cpu_target(), cpu::usable_threads()}; }
+
+void plan_and_run(const Problem& problem) {
+  const cpu::KernelTable& kernels = cpu::kernels();
+  cpu::run(problem, make_plan(problem, this_machine()), kernels);
+}
+
+}  // namespace
+
+void instance_norm(const ConstView& x, const View& y, const Options& options) {
+  plan_and_run(normalize_problem(x, y, options));
+}
+
+void instance_norm_backward(const ConstView& x, const ConstView& grad_output,
+                            const Moments& moments, const Gradients& gradients,
+                            const BackwardOptions& options) {
+  plan_and_run(backward_problem(x, grad_output, moments, gradients, options));
+}
+
+Moments moments(const ConstView& x) {
+  Moments result;
+  plan_and_run(moments_problem(x, &result));
+  return result;
+}
+
+void denormalize(const ConstView& y, const Moments& moments, const View& x,
+                 const DenormalizeOptions& options) {
+  plan_and_run(denormalize_problem(y, moments, x, options));
+}
+
+std::string explain(const ConstView& x, const View& y, const Options& options) {
+  const Problem problem = normalize_problem(x, y, options);
+  const Machine machine = this_machine();
+  return to_string(make_plan(problem, machine), problem, machine);
+}
+
+const char* version() { return INSTNORM_VERSION; }
+
+}  // namespace instnorm

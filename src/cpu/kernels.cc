@@ -1,0 +1,84 @@
+// The kernels of every instruction set: this file is compiled once for each of them by
+// foreach_target.h. The only file with a list of instruction sets.
+#include "cpu/kernels.h"
+
+#include <instnorm/tensor.h>
+
+#include <vector>
+
+#include "cpu/target.h"
+
+// SSSE3 is within a year of SSE4; the later steps of AVX-512 and SVE add nothing that is used here.
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_AVX3_DL | HWY_SVE_256 | HWY_SVE2 | HWY_SVE2_128)
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "cpu/kernels.cc"
+#include <hwy/foreach_target.h>  // IWYU pragma: keep
+#include <hwy/highway.h>
+
+#include "cpu/combine-inl.h"
+#include "cpu/sums-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace instnorm::cpu::HWY_NAMESPACE {
+
+template <class Compute, class T>
+constexpr Kernels KernelsOf() {
+  using D = VectorOf<Compute>;
+  return {
+      [](const void* x, int64_t n, double scale, BlockSums& out) HWY_ATTR {
+        BlockMoments(D(), static_cast<const T*>(x), static_cast<size_t>(n), scale, out);
+      },
+      [](const void* x, void* y, int64_t n, const AffineCoefficients& k, bool stream) HWY_ATTR {
+        BlockAffine(D(), static_cast<const T*>(x), static_cast<T*>(y), static_cast<size_t>(n), k,
+                    stream);
+      },
+      [](const void* g, const void* x, int64_t n, double centre, GradientSums& out) HWY_ATTR {
+        BlockGradientSums(D(), static_cast<const T*>(g), static_cast<const T*>(x),
+                          static_cast<size_t>(n), centre, out);
+      },
+      [](const void* g, const void* x, void* dx, int64_t n, const BackwardCoefficients& k,
+         bool stream) HWY_ATTR {
+        BlockBackward(D(), static_cast<const T*>(g), static_cast<const T*>(x), static_cast<T*>(dx),
+                      static_cast<size_t>(n), k, stream);
+      },
+  };
+}
+
+const KernelTable& Table() {
+  static const KernelTable kTable = {
+      {KernelsOf<float, float16>(), KernelsOf<float, bfloat16>(), KernelsOf<float, float>(),
+       KernelsOf<double, double>()},
+      {KernelsOf<double, float16>(), KernelsOf<double, bfloat16>(), KernelsOf<double, float>(),
+       KernelsOf<double, double>()},
+  };
+  return kTable;
+}
+
+}  // namespace instnorm::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace instnorm::cpu {
+
+const std::vector<Target>& compiled_targets() {
+  static const std::vector<Target> kTargets = {
+#if (HWY_TARGETS & HWY_AVX3) && HWY_STATIC_TARGET != HWY_AVX3
+      {HWY_AVX3, &N_AVX3::Table},
+#endif
+#if (HWY_TARGETS & HWY_AVX2) && HWY_STATIC_TARGET != HWY_AVX2
+      {HWY_AVX2, &N_AVX2::Table},
+#endif
+#if (HWY_TARGETS & HWY_SSE4) && HWY_STATIC_TARGET != HWY_SSE4
+      {HWY_SSE4, &N_SSE4::Table},
+#endif
+#if (HWY_TARGETS & HWY_SVE) && HWY_STATIC_TARGET != HWY_SVE
+      {HWY_SVE, &N_SVE::Table},
+#endif
+      {HWY_STATIC_TARGET, &HWY_STATIC_DISPATCH(Table)},
+  };
+  return kTargets;
+}
+
+}  // namespace instnorm::cpu
+#endif

@@ -1,0 +1,67 @@
+#include "cpu/threads.h"
+
+#include <instnorm/runtime.h>
+
+#include <omp.h>
+#include <pthread.h>
+
+#include <atomic>
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+namespace instnorm {
+namespace {
+
+constexpr int kUnset = 0;
+std::atomic<int> g_threads{kUnset};
+std::atomic<bool> g_threads_used{false};
+std::atomic<bool> g_forked_after_use{false};
+
+int from_environment() {
+  const char* text = std::getenv("INSTNORM_NUM_THREADS");
+  if (text == nullptr || *text == '\0') return kUnset;
+  int value = 0;
+  const char* end = text + std::strlen(text);
+  const auto [rest, error] = std::from_chars(text, end, value);
+  if (error != std::errc() || rest != end || value < 1) {
+    throw std::invalid_argument(std::string("INSTNORM_NUM_THREADS=") + text +
+                                " is not a positive integer");
+  }
+  return value;
+}
+
+}  // namespace
+
+void set_num_threads(int k) {
+  if (k < 1) {
+    throw std::invalid_argument("[set_num_threads] expected at least 1 thread, got " +
+                                std::to_string(k));
+  }
+  g_threads.store(k, std::memory_order_relaxed);
+}
+
+int get_num_threads() {
+  static const int environment = from_environment();
+  const int set = g_threads.load(std::memory_order_relaxed);
+  if (set != kUnset) return set;
+  return environment != kUnset ? environment : omp_get_max_threads();
+}
+
+namespace cpu {
+
+int usable_threads() {
+  if (omp_in_parallel() || g_forked_after_use.load(std::memory_order_relaxed)) return 1;
+  return get_num_threads();
+}
+
+void note_threads_used() {
+  if (g_threads_used.exchange(true)) return;
+  pthread_atfork(nullptr, nullptr,
+                 [] { g_forked_after_use.store(true, std::memory_order_relaxed); });
+}
+
+}  // namespace cpu
+}  // namespace instnorm

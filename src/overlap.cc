@@ -1,0 +1,134 @@
+#include "overlap.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstdlib>
+
+#include "dtype.h"
+
+namespace instnorm {
+namespace {
+
+// One dimension: it adds k * stride bytes, k = low .. high.
+struct Term {
+  std::int64_t stride;  // > 0
+  std::int64_t low, high;
+};
+
+struct Terms {
+  std::array<Term, 2 * kMaxRank> term;
+  int count = 0;
+
+  // Returns the shift that makes a negative stride positive.
+  std::int64_t add(std::int64_t stride, std::int64_t low, std::int64_t high) {
+    if (low == high) return low * stride;
+    std::int64_t shift = 0;
+    if (stride < 0) {
+      shift = high * stride;
+      high = high - low;
+      low = 0;
+      stride = -stride;
+    } else {
+      shift = low * stride;
+      high -= low;
+      low = 0;
+    }
+    term[static_cast<std::size_t>(count++)] = {stride, low, high};
+    return shift;
+  }
+};
+
+constexpr int kPatience = 10000;  // steps; slices and transposes need about one a dimension
+
+std::int64_t floor_div(std::int64_t a, std::int64_t b) { return a / b - (a % b != 0 && a < 0); }
+
+// Is there a choice of k with low <= sum of k * stride <= high? Terms sorted by falling stride. For
+// each k of the first term the rest must reach what is left, so only those k that leave it in reach
+// are tried.
+bool reachable(const Term* term, int count, std::int64_t low, std::int64_t high, int& patience) {
+  if (low <= 0 && high >= 0) return true;  // all k = 0
+  if (count == 0 || high < 0) return false;
+  if (--patience < 0) return true;
+  std::int64_t rest = 0;
+  for (int i = 1; i < count; ++i) rest += term[i].stride * term[i].high;
+  const std::int64_t first = std::max<std::int64_t>(0, -floor_div(-(low - rest), term->stride));
+  const std::int64_t last = std::min(term->high, floor_div(high, term->stride));
+  for (std::int64_t k = first; k <= last; ++k) {
+    const std::int64_t part = k * term->stride;
+    if (reachable(term + 1, count - 1, low - part, high - part, patience)) return true;
+  }
+  return false;
+}
+
+bool reachable(Terms& terms, std::int64_t low, std::int64_t high) {
+  const auto begin = terms.term.begin();
+  std::sort(begin, begin + terms.count,
+            [](const Term& a, const Term& b) { return a.stride > b.stride; });
+  int patience = kPatience;
+  return reachable(terms.term.data(), terms.count, low, high, patience);
+}
+
+bool empty(const ConstView& v) { return v.shape.product() == 0; }
+
+struct Bounds {
+  const std::byte *begin, *end;
+};
+
+Bounds bounds(const ConstView& v) {
+  const auto* data = static_cast<const std::byte*>(v.data);
+  Bounds b{data, data + size_of(v.dtype)};
+  for (int i = 0; i < v.shape.rank(); ++i) {
+    const std::int64_t reach = (v.shape[i] - 1) * v.strides[i] * size_of(v.dtype);
+    (reach < 0 ? b.begin : b.end) += reach;
+  }
+  return b;
+}
+
+}  // namespace
+
+bool overlap(const ConstView& a, const ConstView& b) {
+  if (!a.defined() || !b.defined() || empty(a) || empty(b)) return false;
+  const Bounds in_a = bounds(a), in_b = bounds(b);
+  if (in_a.end <= in_b.begin || in_b.end <= in_a.begin) return false;
+
+  // address_a + sum(i * stride_a) and address_b + sum(j * stride_b) are less than an element apart.
+  const std::int64_t size_a = size_of(a.dtype), size_b = size_of(b.dtype);
+  std::int64_t difference =
+      static_cast<const std::byte*>(b.data) - static_cast<const std::byte*>(a.data);
+  Terms terms;
+  for (int i = 0; i < a.shape.rank(); ++i) {
+    difference -= terms.add(a.strides[i] * size_a, 0, a.shape[i] - 1);
+  }
+  for (int i = 0; i < b.shape.rank(); ++i) {
+    difference -= terms.add(-b.strides[i] * size_b, 0, b.shape[i] - 1);
+  }
+  return reachable(terms, difference - size_a + 1, difference + size_b - 1);
+}
+
+bool overlaps_itself(const ConstView& v) {
+  if (!v.defined() || empty(v)) return false;
+  // Two elements differ first in some dimension d: k_d >= 1 there, any difference in the later
+  // ones.
+  const std::int64_t size = size_of(v.dtype);
+  for (int d = 0; d < v.shape.rank(); ++d) {
+    if (v.shape[d] == 1) continue;
+    Terms terms;
+    std::int64_t origin = terms.add(v.strides[d] * size, 1, v.shape[d] - 1);
+    for (int i = d + 1; i < v.shape.rank(); ++i) {
+      origin += terms.add(v.strides[i] * size, -(v.shape[i] - 1), v.shape[i] - 1);
+    }
+    if (reachable(terms, -origin - size + 1, -origin + size - 1)) return true;
+  }
+  return false;
+}
+
+bool same_view(const ConstView& a, const ConstView& b) {
+  if (a.data != b.data || a.dtype != b.dtype || a.shape != b.shape) return false;
+  for (int i = 0; i < a.shape.rank(); ++i) {
+    if (a.shape[i] > 1 && a.strides[i] != b.strides[i]) return false;
+  }
+  return true;
+}
+
+}  // namespace instnorm

@@ -1,0 +1,87 @@
+#include "plan.h"
+
+#include <algorithm>
+
+#include "cpu/kernels.h"
+#include "dtype.h"
+
+namespace instnorm {
+namespace {
+
+// A fork and join costs 1 to 2 us with threads at hand: the time in which one core copies about
+// this.
+constexpr std::int64_t kBytesPerThread = 128 * 1024;
+
+// Above this much read and written, streaming stores pay; below, the reader of y finds it in the
+// cache. With more threads the break-even doubles (docs/performance.md).
+constexpr std::int64_t kStreamBytes = 12 * 1024 * 1024;
+
+bool dense(const Rows& rows, std::int64_t size) {
+  return !rows.defined() || (rows.inner == 1 && (rows.stride[0] == size || rows.extent[0] <= 1));
+}
+
+}  // namespace
+
+Plan make_plan(const Problem& p, const Machine& machine) {
+  Plan plan;
+  const std::int64_t size = size_of(p.dtype);
+  const std::int64_t compute_size = std::max<std::int64_t>(size, 4);
+  plan.block = cpu::kBlockBytes / compute_size;
+  plan.blocks = (p.L + plan.block - 1) / plan.block;
+  plan.dense = dense(p.x, size) && dense(p.g, size) && dense(p.y, size);
+  const int operands = 1 + p.g.defined() + p.y.defined();
+  plan.bytes = p.rows() * p.L * size * operands;
+
+  const std::int64_t worth = std::max<std::int64_t>(1, plan.bytes / kBytesPerThread);
+  plan.threads = static_cast<int>(std::min<std::int64_t>(machine.threads, worth));
+  plan.why_threads = plan.threads == 1 && machine.threads > 1 ? "too small to share"
+                     : plan.threads < machine.threads         ? "no more are worth their start"
+                                                              : "all that may be used";
+  if (p.rows() >= plan.threads) {
+    plan.why_split = "a row or more for each thread";
+  } else if (plan.blocks >= plan.threads) {
+    plan.split = Plan::Split::blocks;
+    plan.why_split = "fewer rows than threads";
+  } else {
+    plan.threads = static_cast<int>(std::max<std::int64_t>(1, p.rows()));
+    plan.why_split = "fewer rows than threads, too short to share";
+    plan.why_threads = "one for each row";
+  }
+
+  const std::int64_t stream_from = plan.threads > 1 ? 2 * kStreamBytes : kStreamBytes;
+  if (!p.y.defined()) {
+    plan.why_stores = "nothing is stored";
+  } else if (p.in_place) {
+    plan.why_stores = "in place";
+  } else if (size < 4 || !plan.dense) {
+    plan.why_stores = size < 4 ? "16-bit elements" : "rows are not dense";
+  } else if (plan.bytes < stream_from) {
+    plan.why_stores = "the output may stay in the cache";
+  } else {
+    plan.stream = true;
+    plan.why_stores = "more than the caches hold";
+  }
+  return plan;
+}
+
+std::string to_string(const Plan& plan, const Problem& p, const Machine& machine) {
+  const auto line = [](const char* what, const std::string& value, const std::string& why) {
+    return std::string(what) + value + (why.empty() ? "" : " (" + why + ")") + "\n";
+  };
+  const auto number = [](std::int64_t v) { return std::to_string(v); };
+  std::string s;
+  s += line("problem  ",
+            "N=" + number(p.N) + " C=" + number(p.C) + " L=" + number(p.L) + " " + name(p.dtype),
+            number(plan.bytes) + " bytes read and written");
+  s += line("target   ", machine.target, "");
+  s += line("rows     ", plan.dense ? "dense" : "copied block by block",
+            number(plan.blocks) + " block" + (plan.blocks == 1 ? "" : "s") + " of up to " +
+                number(plan.block) + " elements each");
+  s += line("split    ", plan.split == Plan::Split::rows ? "whole rows" : "blocks of each row",
+            plan.why_split);
+  s += line("threads  ", number(plan.threads) + " of " + number(machine.threads), plan.why_threads);
+  s += line("stores   ", plan.stream ? "streaming" : "ordinary", plan.why_stores);
+  return s;
+}
+
+}  // namespace instnorm

@@ -1,0 +1,71 @@
+// A legal call as plain data. Making one is the only place that throws for a caller's mistake;
+// everything below assumes a valid problem.
+#pragma once
+
+#include <instnorm/functional.h>
+#include <instnorm/tensor.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace instnorm {
+
+enum class Pass { normalize, denormalize, backward, moments };
+
+// One operand as N x C rows. Strides are in bytes. Along a row the dimensions are collapsed where
+// the strides allow, so `inner` is 1 for every layout but exotic views of (N, C, D1, D2, ...).
+struct Rows {
+  std::byte* data = nullptr;
+  std::int64_t stride_n = 0, stride_c = 0;
+  int inner = 1;
+  std::array<std::int64_t, kMaxRank> extent{}, stride{};  // outermost first
+
+  bool defined() const { return data != nullptr; }
+  std::byte* row(std::int64_t n, std::int64_t c) const {
+    return data + n * stride_n + c * stride_c;
+  }
+};
+
+// weight, bias, running statistics or their gradients: (C,) has stride_n 0. Strides are in bytes.
+struct Param {
+  std::byte* data = nullptr;
+  DType dtype = DType::float32;
+  std::int64_t stride_n = 0, stride_c = 0;
+  bool per_instance = false;  // (N, C)
+
+  bool defined() const { return data != nullptr; }
+  std::byte* at(std::int64_t n, std::int64_t c) const { return data + n * stride_n + c * stride_c; }
+};
+
+struct Problem {
+  Pass pass = Pass::normalize;
+  std::int64_t N = 0, C = 0, L = 0;
+  DType dtype = DType::float32;
+
+  Rows x;                 // what is read: the input (denormalize: the normalised one)
+  Rows g;                 // grad_output, of a backward
+  Rows y;                 // what is written: y, grad_input, or x again; undefined if nothing is
+  bool in_place = false;  // y is x or g
+
+  Param weight, bias;
+  Param running_mean, running_var;
+  Param grad_weight, grad_bias;
+
+  bool use_input_stats = true;
+  double momentum = 0.1, eps = 1e-5, weight_offset = 0.0;
+  const Moments* moments = nullptr;  // given statistics
+  Moments* save_moments = nullptr;   // where to leave the statistics that were used
+
+  std::int64_t rows() const { return N * C; }
+  bool own_statistics() const { return use_input_stats && moments == nullptr; }
+};
+
+Problem normalize_problem(const ConstView& x, const View& y, const Options& options);
+Problem backward_problem(const ConstView& x, const ConstView& grad_output, const Moments& moments,
+                         const Gradients& gradients, const BackwardOptions& options);
+Problem moments_problem(const ConstView& x, Moments* moments);
+Problem denormalize_problem(const ConstView& y, const Moments& moments, const View& x,
+                            const DenormalizeOptions& options);
+
+}  // namespace instnorm
