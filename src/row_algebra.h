@@ -79,6 +79,15 @@ inline void merge(RowMoments& row, const BlockSums& block) {
 // After the last block.
 inline void finish(RowMoments& row) { row.m2 += row.m2_error; }
 
+// Statistics of a row as they are kept: in units of x.
+struct KeptMoments {
+  double count = 0.0, mean = 0.0, m2 = 0.0;
+};
+
+inline KeptMoments keep(const RowMoments& row) {
+  return {row.count, row.mean.hi / row.scale, row.m2 / row.scale / row.scale};
+}
+
 // 1 / sqrt(var + eps) of a row normalised by moments, its own or given ones: 0 where the result is
 // the bias by definition, that is for fewer than 2 values and for zero variance with eps = 0.
 inline double rstd_of_moments(double count, double var, double eps) {
@@ -154,6 +163,19 @@ inline BackwardCoefficients backward_coefficients(const ParameterGradients& sums
   k.r = -k.p * sums.bias / count - k.q * (mean - centre);
   return k;
 }
+
+// What one channel's instances give to the running statistics, added up in order. Those with fewer
+// than 2 values give nothing.
+struct RunningSums {
+  double mean = 0.0, var = 0.0, instances = 0.0;
+
+  void add(const KeptMoments& row) {
+    if (row.count < 2.0) return;
+    mean += row.mean;
+    var += row.m2 / (row.count - 1.0);  // unbiased
+    instances += 1.0;
+  }
+};
 
 // PyTorch's rule: over the instances, the mean of momentum * new + (1 - momentum) * old.
 inline double running_update(double mean_of_new, double old, double momentum) {

@@ -1,24 +1,39 @@
-// The kernels of one instruction set as a table of functions. They work on one block of one row:
-// dense memory, at most kBlockBytes / size of the compute type elements.
+// The kernels of one instruction set as a table of functions. They work on segments: `count` pieces
+// of memory of n elements each, dense within, all of the same n, at most kBlockBytes / size of the
+// compute type. A segment is a short row or one block of a long one; which, the kernels do not
+// know.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "row_algebra.h"
 
 namespace instnorm::cpu {
 
-// Dense block of n elements. `scale` is 1 but for rows beyond the range of double.
-using MomentsKernel = void (*)(const void* x, std::int64_t n, double scale, BlockSums& out);
-// y may be x. `stream`: stores that bypass the caches.
-using AffineKernel = void (*)(const void* x, void* y, std::int64_t n, const AffineCoefficients& k,
-                              bool stream);
-// Adds to `out`.
-using GradientSumsKernel = void (*)(const void* g, const void* x, std::int64_t n, double centre,
-                                    GradientSums& out);
+// Segment i is at data + i * step bytes.
+struct In {
+  const std::byte* data;
+  std::int64_t step;
+};
+struct Out {
+  std::byte* data;
+  std::int64_t step;
+};
+
+// out[i] of segment i. `scale` is 1 but for rows beyond the range of double.
+using MomentsKernel = void (*)(In x, std::int64_t count, std::int64_t n, double scale,
+                               BlockSums* out);
+// Segment i takes k[i * k_step]. y may be x. `stream`: stores that bypass the caches.
+using AffineKernel = void (*)(In x, Out y, std::int64_t count, std::int64_t n,
+                              const AffineCoefficients* k, std::int64_t k_step, bool stream);
+// out[i] of segment i, about centre[i * centre_step].
+using GradientSumsKernel = void (*)(In g, In x, std::int64_t count, std::int64_t n,
+                                    const double* centre, std::int64_t centre_step,
+                                    GradientSums* out);
 // dx may be g or x.
-using BackwardKernel = void (*)(const void* g, const void* x, void* dx, std::int64_t n,
-                                const BackwardCoefficients& k, bool stream);
+using BackwardKernel = void (*)(In g, In x, Out dx, std::int64_t count, std::int64_t n,
+                                const BackwardCoefficients* k, std::int64_t k_step, bool stream);
 
 struct Kernels {
   MomentsKernel moments;

@@ -1,0 +1,40 @@
+// Work shared among threads: the only file with a parallel region of OpenMP.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <vector>
+
+#include "cpu/threads.h"
+
+namespace instnorm::cpu {
+
+// Runs body(first, last) on each thread's share of [0, n): the same shares for the same n. What a
+// body throws (no memory) is thrown to the caller.
+template <class Body>
+void on_threads(int threads, std::int64_t n, const Body& body) {
+  if (threads <= 1) return body(std::int64_t{0}, n);
+  note_threads_used();
+  std::exception_ptr thrown;
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int t = 0; t < threads; ++t) {
+    try {
+      body(n * t / threads, n * (t + 1) / threads);
+    } catch (...) {
+#pragma omp critical(instnorm_thrown)
+      thrown = std::current_exception();
+    }
+  }
+  if (thrown) std::rethrow_exception(thrown);
+}
+
+// Memory that a thread keeps from call to call. It only grows, so that calls do not allocate.
+template <class T>
+T* scratch(std::size_t size) {
+  thread_local std::vector<T> memory;
+  if (memory.size() < size) memory.resize(size);
+  return memory.data();
+}
+
+}  // namespace instnorm::cpu
