@@ -1,6 +1,5 @@
 #include "cpu/backward.h"
 
-#include <array>
 #include <cmath>
 
 #include "cpu/rows.h"
@@ -17,24 +16,22 @@ void short_rows(const Call& call, const Tile& tile, ParameterGradients* gradient
   TileBuffer x_buffer, g_buffer, dx_buffer;
   const In x = read_tile(p.x, tile, size, x_buffer);
   const In g = read_tile(p.g, tile, size, g_buffer);
-  std::array<double, kTileRows> centre;
-  std::array<GradientSums, kTileRows> sums;
-  std::array<BackwardCoefficients, kTileRows> k;
-  std::array<bool, kTileRows> wide;
+  PerRow<double> centre;
+  PerRow<GradientSums> sums;
+  PerRow<BackwardCoefficients> k;
+  PerRow<bool> wide;
   bool any_wide = false;
-  each_row_of(p, tile, [&](Row row, std::int64_t i) {
-    centre[static_cast<std::size_t>(i)] = backward_centre(p, row, false);
-  });
+  each_row_of(p, tile,
+              [&](Row row, std::int64_t i) { centre[i] = backward_centre(p, row, false); });
   call.common.gradient_sums(g, x, tile.count, tile.n, centre.data(), 1, sums.data());
   each_row_of(p, tile, [&](Row row, std::int64_t i) {
-    const auto at = static_cast<std::size_t>(i);
-    const bool wide_sums = backward_is_wide(p, row) || !finite(sums[at]);
+    const bool wide_sums = backward_is_wide(p, row) || !finite(sums[i]);
     if (wide_sums) {
       const double wide_centre = backward_centre(p, row, true);
-      call.wide.gradient_sums(segment(g, i), segment(x, i), 1, tile.n, &wide_centre, 1, &sums[at]);
+      call.wide.gradient_sums(segment(g, i), segment(x, i), 1, tile.n, &wide_centre, 1, &sums[i]);
     }
-    any_wide |= wide[at] =
-        backward_of_row(p, row, sums[at], wide_sums, gradients[row.index(p)], k[at]);
+    any_wide |= wide[i] =
+        backward_of_row(p, row, sums[i], wide_sums, gradients[row.index(p)], k[i]);
   });
   if (!p.y.defined()) return;
   const Out dx = tile_to_write(p.y, tile, size, dx_buffer);
@@ -42,9 +39,8 @@ void short_rows(const Call& call, const Tile& tile, ParameterGradients* gradient
     call.common.backward(g, x, dx, tile.count, tile.n, k.data(), 1, call.plan.stream);
   } else {
     for (std::int64_t i = 0; i < tile.count; ++i) {
-      const auto at = static_cast<std::size_t>(i);
-      call.kernels(wide[at]).backward(segment(g, i), segment(x, i), segment(dx, i), 1, tile.n,
-                                      &k[at], 1, call.plan.stream);
+      call.kernels(wide[i]).backward(segment(g, i), segment(x, i), segment(dx, i), 1, tile.n, &k[i],
+                                     1, call.plan.stream);
     }
   }
   write_tile(p.y, tile, size, dx_buffer);

@@ -1,7 +1,5 @@
 #include "cpu/forward.h"
 
-#include <array>
-
 #include "cpu/rows.h"
 #include "dtype.h"
 
@@ -21,26 +19,25 @@ void short_rows(const Call& call, const Tile& tile, const MomentsOut& out) {
   const std::int64_t size = size_of(p.dtype);
   TileBuffer x_buffer, y_buffer;
   const In x = read_tile(p.x, tile, size, x_buffer);
-  std::array<BlockSums, kTileRows> sums;
-  std::array<AffineCoefficients, kTileRows> k;
-  std::array<bool, kTileRows> wide;
+  PerRow<BlockSums> sums;
+  PerRow<AffineCoefficients> k;
+  PerRow<bool> wide;
   bool any_wide = false;
   if (p.own_statistics()) call.common.moments(x, tile.count, tile.n, 1.0, sums.data());
   each_row_of(p, tile, [&](Row row, std::int64_t i) {
-    const auto at = static_cast<std::size_t>(i);
     RowMoments moments;
     Arithmetic how;
     if (p.own_statistics()) {
-      moments = moments_of_blocks(&sums[at], 1, 1.0);
+      moments = moments_of_blocks(&sums[i], 1, 1.0);
       if (!trusted(p, moments, how)) {
-        call.wide.moments(segment(x, i), 1, tile.n, how.scale, &sums[at]);
-        moments = moments_of_blocks(&sums[at], 1, how.scale);
+        call.wide.moments(segment(x, i), 1, tile.n, how.scale, &sums[i]);
+        moments = moments_of_blocks(&sums[i], 1, how.scale);
       }
     } else {
       moments = given_moments(p, row);
     }
     out.set(row, moments);
-    if (p.y.defined()) any_wide |= wide[at] = affine_of_row(p, row, moments, how, k[at]);
+    if (p.y.defined()) any_wide |= wide[i] = affine_of_row(p, row, moments, how, k[i]);
   });
   if (!p.y.defined()) return;
   const Out y = tile_to_write(p.y, tile, size, y_buffer);
@@ -48,9 +45,8 @@ void short_rows(const Call& call, const Tile& tile, const MomentsOut& out) {
     call.common.affine(x, y, tile.count, tile.n, k.data(), 1, call.plan.stream);
   } else {
     for (std::int64_t i = 0; i < tile.count; ++i) {
-      const auto at = static_cast<std::size_t>(i);
-      call.kernels(wide[at]).affine(segment(x, i), segment(y, i), 1, tile.n, &k[at], 1,
-                                    call.plan.stream);
+      call.kernels(wide[i]).affine(segment(x, i), segment(y, i), 1, tile.n, &k[i], 1,
+                                   call.plan.stream);
     }
   }
   write_tile(p.y, tile, size, y_buffer);

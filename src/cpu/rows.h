@@ -2,7 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "cpu/parallel.h"
 #include "cpu/row.h"
@@ -60,6 +62,18 @@ void each_row_of(const Problem& p, const Tile& tile, const Body& body) {
     if (++row.c == p.C) row = {row.n + 1, 0};
   }
 }
+
+// One T for each row of a tile, not initialised: most tiles have fewer rows than fit.
+template <class T>
+class PerRow {
+ public:
+  T* data() { return reinterpret_cast<T*>(bytes_); }
+  T& operator[](std::int64_t i) { return data()[i]; }
+
+ private:
+  static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>);
+  alignas(64) std::byte bytes_[kTileRows * sizeof(T)];
+};
 
 template <class Memory>
 Memory segment(Memory m, std::int64_t i) {
