@@ -21,25 +21,75 @@ struct Out {
   std::int64_t step;
 };
 
-// out[i] of segment i. `scale` is 1 but for rows beyond the range of double.
+// What is known of many segments stands number by number, not segment by segment, so that the row
+// algebra can take several at a time. Element i belongs to segment i.
+struct MomentSums {
+  double *centre, *s, *q;  // as in BlockSums
+  bool* constant;
+  MomentSums at(std::int64_t i) const { return {centre + i, s + i, q + i, constant + i}; }
+};
+struct GradientSumsOut {
+  double *g, *gx;  // as in GradientSums
+  GradientSumsOut at(std::int64_t i) const { return {g + i, gx + i}; }
+};
+// Coefficients: segment i takes element i * step.
+struct AffineColumns {
+  const double *centre, *a, *b;
+  double scale;
+  std::int64_t step;
+};
+struct BackwardColumns {
+  const double *centre, *p, *q, *r;
+  std::int64_t step;
+};
+
+// `scale` is 1 but for rows beyond the range of double.
 using MomentsKernel = void (*)(In x, std::int64_t count, std::int64_t n, double scale,
-                               BlockSums* out);
-// Segment i takes k[i * k_step]. y may be x. `stream`: stores that bypass the caches.
+                               const MomentSums& out);
+// y may be x. `stream`: stores that bypass the caches.
 using AffineKernel = void (*)(In x, Out y, std::int64_t count, std::int64_t n,
-                              const AffineCoefficients* k, std::int64_t k_step, bool stream);
-// out[i] of segment i, about centre[i * centre_step].
+                              const AffineColumns& k, bool stream);
+// About centre[i * centre_step].
 using GradientSumsKernel = void (*)(In g, In x, std::int64_t count, std::int64_t n,
                                     const double* centre, std::int64_t centre_step,
-                                    GradientSums* out);
+                                    const GradientSumsOut& out);
 // dx may be g or x.
 using BackwardKernel = void (*)(In g, In x, Out dx, std::int64_t count, std::int64_t n,
-                                const BackwardCoefficients* k, std::int64_t k_step, bool stream);
+                                const BackwardColumns& k, bool stream);
+
+// The row algebra of `count` rows of one block of n values each, normalised by their own
+// statistics.
+struct RowsForward {
+  std::int64_t count;
+  double n, eps;
+  MomentSums sums;
+  const double *weight, *bias;
+  double *mean_hi, *mean_lo, *m2;  // out: RowMoments
+  double *centre, *a, *b;          // out: AffineCoefficients
+  std::int64_t* fits;              // out: 0 where the row needs other arithmetic
+};
+// Returns whether all fit.
+using RowsForwardKernel = bool (*)(const RowsForward& rows);
+
+// The same for a backward.
+struct RowsBackward {
+  std::int64_t count;
+  double eps;
+  bool constant_moments;
+  const double *moments_count, *mean, *m2, *weight, *sum_g, *sum_gx;
+  double *grad_weight, *grad_bias;  // out: ParameterGradients
+  double *centre, *p, *q, *r;       // in (centre) and out: BackwardCoefficients
+  std::int64_t* fits;
+};
+using RowsBackwardKernel = bool (*)(const RowsBackward& rows);
 
 struct Kernels {
   MomentsKernel moments;
   AffineKernel affine;
   GradientSumsKernel gradient_sums;
   BackwardKernel backward;
+  RowsForwardKernel rows_forward;
+  RowsBackwardKernel rows_backward;
 };
 
 // For each float DType: `common` computes in float (float64: in double); `wide` computes in double,

@@ -16,8 +16,9 @@ class MomentsOut {
 
   // Safe from several threads on different rows.
   void set(Row row, const RowMoments& moments) const {
-    if (saved_ != nullptr || running_ != nullptr) keep(row, moments);
+    if (wanted()) keep(row, moments);
   }
+  bool wanted() const { return saved_ != nullptr || running_ != nullptr; }
 
   // Once, after the last row.
   void update_running_statistics() const;

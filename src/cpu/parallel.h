@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <vector>
+#include <memory>
 
 #include "cpu/threads.h"
 
@@ -29,12 +29,20 @@ void on_threads(int threads, std::int64_t n, const Body& body) {
   if (thrown) std::rethrow_exception(thrown);
 }
 
-// Memory that a thread keeps from call to call. It only grows, so that calls do not allocate.
-template <class T>
+// Memory that a thread keeps from call to call, one block for each T and Purpose. It only grows, so
+// that calls do not allocate.
+template <class T, class Purpose = void>
 T* scratch(std::size_t size) {
-  thread_local std::vector<T> memory;
-  if (memory.size() < size) memory.resize(size);
-  return memory.data();
+  struct Memory {
+    std::unique_ptr<T[]> data;
+    std::size_t size = 0;
+  };
+  thread_local Memory memory;
+  if (memory.size < size) {
+    memory.data = std::make_unique<T[]>(size);
+    memory.size = size;
+  }
+  return memory.data.get();
 }
 
 }  // namespace instnorm::cpu

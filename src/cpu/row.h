@@ -40,15 +40,19 @@ bool trusted(const Problem& problem, const RowMoments& moments, Arithmetic& how)
 // Statistics that do not come from x: given moments, or the running ones.
 RowMoments given_moments(const Problem& problem, Row row);
 
+// The row's own weight + weight_offset and bias.
+double weight_at(const Problem& problem, Row row);
+double bias_at(const Problem& problem, Row row);
+
 // Returns whether the combine must be wide.
 bool affine_of_row(const Problem& problem, Row row, const RowMoments& moments, Arithmetic how,
                    AffineCoefficients& k);
 
+// The mean of a row as the backward kernels take it.
+double backward_centre(const Problem& problem, double mean, bool wide);
+
 // Must the sums of this row's backward be taken in the wide arithmetic from the start?
 bool backward_is_wide(const Problem& problem, Row row);
-
-// The mean of a row as the backward kernels take it.
-double backward_centre(const Problem& problem, Row row, bool wide);
 
 // Returns whether the combine must be wide.
 bool backward_of_row(const Problem& problem, Row row, const GradientSums& sums, bool wide,

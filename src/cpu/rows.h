@@ -34,6 +34,10 @@ void each_row(const Call& call, const OfTile& of_tile, const OfRow& of_row) {
   });
 }
 
+inline std::int64_t block_length(const Call& call, std::int64_t block) {
+  return std::min(call.plan.block, call.problem.L - block * call.plan.block);
+}
+
 // Calls body(tile, block) for the blocks of a row, `block` being the tile's first one: on this
 // thread, or on all of them where they share rows. In both steps of a row a thread has the same
 // blocks, so that it finds in its cache what it summed.
@@ -46,8 +50,7 @@ void each_block(const Call& call, Row row, const Body& body) {
     const std::int64_t most = plan.dense ? last - first : 1;
     for (std::int64_t b = first; b < last;) {
       const std::int64_t count = b < whole ? std::min(most, std::min(last, whole) - b) : 1;
-      const std::int64_t n = b < whole ? plan.block : call.problem.L - whole * plan.block;
-      body(Tile{row.n, row.c, b * plan.block, count, n, true}, b);
+      body(Tile{row.n, row.c, b * plan.block, count, block_length(call, b), true}, b);
       b += count;
     }
   });
