@@ -22,7 +22,7 @@ struct Terms {
 
   // Returns the shift that makes a negative stride positive.
   std::int64_t add(std::int64_t stride, std::int64_t low, std::int64_t high) {
-    if (low == high) return low * stride;
+    if (low == high || stride == 0) return low * stride;
     std::int64_t shift = 0;
     if (stride < 0) {
       shift = high * stride;
