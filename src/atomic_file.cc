@@ -105,9 +105,10 @@ void flush_folder_of(const std::string& path) {
 
 }  // namespace
 
-AtomicFile::AtomicFile(const std::string& path, bool replace) : path_(path), replace_(replace) {
+AtomicFile::AtomicFile(const std::string& path, bool replace)
+    : path_(path.c_str()), replace_(replace) {
   if (path.empty()) fail(ENOENT);
-  if (path.find('\0') != std::string::npos) fail(EINVAL);
+  if (path.size() != path_.size()) fail(EINVAL);  // a zero byte: the system sees another path
   if (const int fd = descriptor_named_by(path); fd >= 0) {
     open_straight(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
     return;

@@ -39,7 +39,7 @@ constexpr WordOfDType kWordOfDType[] = {{"F16", DType::float16},  {"BF16", DType
 class File {
  public:
   explicit File(const std::string& path) {
-    if (path.find('\0') != std::string::npos) unreadable(path, EINVAL);
+    if (path.find('\0') != std::string::npos) unreadable(path.c_str(), EINVAL);
     // Without O_NONBLOCK a pipe would wait here for its writer; regular files do not mind it.
     fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd_ < 0) unreadable(path, errno);

@@ -171,7 +171,8 @@ class HeaderEvents {
   bool binary(binary_t&) { return unexpected("binary data"); }
 
   bool parse_error(std::size_t position, const std::string&, const json::exception&) {
-    return fail("is not JSON in UTF-8 (byte " + std::to_string(position) + ")");
+    error = "header is not JSON in UTF-8 (byte " + std::to_string(position) + ")";
+    return false;
   }
 
  private:
