@@ -1,8 +1,9 @@
 """State files go from PyTorch to the C++ module and back, and both then compute the same.
 
 Tolerances: u is the unit roundoff of the dtype. PyTorch rounds mean, rstd, rstd * weight and
-bias - mean * rstd * weight to the dtype of the layer, and the result once more, so its error in y is
-a few u of |mean * rstd * weight| + |xhat * weight| + |bias|; ours is far below. Eight covers both.
+bias - mean * rstd * weight to the dtype of the layer, and the result once more, so its error in y
+is a few u of |mean * rstd * weight| + |xhat * weight| + |bias|; ours is far below. Eight covers
+both.
 """
 
 import itertools
@@ -17,7 +18,7 @@ WORDS = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32", tor
 C, EPS, MOMENTUM = 5, 1e-3, 0.3
 
 # affine, bias, track_running_stats; a bias without affine is no bias.
-LAYERS = [layer for layer in itertools.product([True, False], repeat=3)]
+LAYERS = list(itertools.product([True, False], repeat=3))
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def make(layer, dtype, seed=0):
     """A layer of PyTorch's whose state is all but the default."""
     affine, bias, track = layer
     module = torch.nn.InstanceNorm1d(
-        C, eps=EPS, momentum=MOMENTUM, affine=affine, track_running_stats=track, dtype=dtype, bias=bias
+        C, EPS, MOMENTUM, affine=affine, track_running_stats=track, dtype=dtype, bias=bias
     )
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -64,7 +65,7 @@ def make_input(shape, dtype, seed=1):
 
 
 def scale(x, module, instance):
-    """|mean * rstd * weight| + |xhat * weight| + |bias|, in float64, in the shape of x."""
+    """y, and |mean * rstd * weight| + |xhat * weight| + |bias|, in float64."""
     x = x.double()
     if instance:
         mean, var = x.mean(-1, keepdim=True), x.var(-1, unbiased=False, keepdim=True)
@@ -107,7 +108,8 @@ def test_a_new_module_has_pytorchs_state(module_io, tmp_path, track, dtype):
     layer = (True, True, track)
     succeed(module_io(layer, dtype, "save", "new.safetensors"))
     loaded = safetensors_torch.load_file(tmp_path / "new.safetensors")
-    want = torch.nn.InstanceNorm1d(C, affine=True, track_running_stats=track, dtype=dtype).state_dict()
+    new = torch.nn.InstanceNorm1d(C, affine=True, track_running_stats=track, dtype=dtype)
+    want = new.state_dict()
     assert set(loaded) == set(want)
     for name, value in want.items():
         assert torch.equal(loaded[name], value) and loaded[name].dtype == value.dtype
@@ -123,7 +125,8 @@ def test_values_are_pytorchs(module_io, tmp_path, layer, dtype, mode, shape):
     x = make_input(shape, dtype)
     safetensors_torch.save_file(module.state_dict(), tmp_path / "m.safetensors")
     safetensors_torch.save_file({"x": x}, tmp_path / "x.safetensors")
-    succeed(module_io(layer, dtype, "load", "m.safetensors", mode, "forward", "x.safetensors", "y.safetensors"))
+    files = ["x.safetensors", "y.safetensors"]
+    succeed(module_io(layer, dtype, "load", "m.safetensors", mode, "forward", *files))
     y = safetensors_torch.load_file(tmp_path / "y.safetensors")["y"]
     assert y.dtype == dtype
 
@@ -142,12 +145,8 @@ def test_sixteen_bit_input_in_a_float32_layer(module_io, tmp_path, input_dtype):
     x = make_input((3, C, 17), input_dtype)
     safetensors_torch.save_file(module.state_dict(), tmp_path / "m.safetensors")
     safetensors_torch.save_file({"x": x}, tmp_path / "x.safetensors")
-    succeed(
-        module_io(
-            layer, torch.float32, "load", "m.safetensors", "forward", "x.safetensors", "y.safetensors",
-            "save", "after.safetensors",
-        )
-    )
+    commands = ["load", "m.safetensors", "forward", "x.safetensors", "y.safetensors"]
+    succeed(module_io(layer, torch.float32, *commands, "save", "after.safetensors"))
     y = safetensors_torch.load_file(tmp_path / "y.safetensors")["y"]
     _, size = scale(x, module, instance=True)
     assert_near(y, module(x).detach(), 8 * torch.finfo(input_dtype).eps / 2 * size)
@@ -177,8 +176,8 @@ def test_running_statistics_after_training(module_io, tmp_path, dtype, affine):
     after = safetensors_torch.load_file(tmp_path / "after.safetensors")
     want = module.state_dict()
     assert torch.equal(after["num_batches_tracked"], want["num_batches_tracked"])
-    # A step rounds the statistic, its product, the old value's, their sum, and the mean over N: five
-    # roundings in PyTorch, at most as many in ours, of numbers no larger than a second moment.
+    # A step rounds the statistic, its product, the old value's, their sum, and the mean over N:
+    # five roundings in PyTorch, at most as many in ours, of numbers no larger than a second moment.
     tolerance = steps * 2 * 5 * torch.finfo(dtype).eps / 2 * largest
     for name in ("running_mean", "running_var"):
         assert not torch.equal(want[name], make(layer, dtype).state_dict()[name])
@@ -193,7 +192,8 @@ def test_a_file_from_before_pytorch_0_4(module_io, tmp_path):
     old = {k: v for k, v in tracked.state_dict().items() if k != "num_batches_tracked"}
     safetensors_torch.save_file(old, tmp_path / "old.safetensors")
 
-    succeed(module_io((True, True, True), torch.float32, "load", "old.safetensors", "save", "new.safetensors"))
+    commands = ["load", "old.safetensors", "save", "new.safetensors"]
+    succeed(module_io((True, True, True), torch.float32, *commands))
     make((True, True, True), torch.float32).load_state_dict(old, strict=True)  # so does PyTorch
     new = safetensors_torch.load_file(tmp_path / "new.safetensors")
     assert new.pop("num_batches_tracked") == 0
@@ -208,5 +208,6 @@ def test_a_file_from_before_pytorch_0_4(module_io, tmp_path):
 @pytest.mark.parametrize("metadata", [{"format": "pt"}, {"": "", "k\n": 'quote "'}])
 def test_metadata_does_no_harm(module_io, tmp_path, metadata):
     layer = (True, False, True)
-    safetensors_torch.save_file(make(layer, torch.float32).state_dict(), tmp_path / "m.safetensors", metadata)
+    state = make(layer, torch.float32).state_dict()
+    safetensors_torch.save_file(state, tmp_path / "m.safetensors", metadata)
     succeed(module_io(layer, torch.float32, "load", "m.safetensors"))
