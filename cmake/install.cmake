@@ -13,6 +13,15 @@ configure_package_config_file(cmake/instnorm-config.cmake.in
   INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/instnorm)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/instnorm-config-version.cmake
   COMPATIBILITY SameMinorVersion)
+
+# Relative to the file itself, so that an installation may be moved, or installed with --prefix.
+file(RELATIVE_PATH pc_prefix
+  ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+string(REGEX REPLACE "/$" "" pc_prefix "${pc_prefix}")
+set(pc_libdir "\${prefix}")
+set(pc_includedir "\${prefix}")
+cmake_path(APPEND pc_libdir ${CMAKE_INSTALL_LIBDIR})
+cmake_path(APPEND pc_includedir ${CMAKE_INSTALL_INCLUDEDIR})
 configure_file(cmake/instnorm.pc.in ${PROJECT_BINARY_DIR}/instnorm.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/instnorm-config.cmake
               ${PROJECT_BINARY_DIR}/instnorm-config-version.cmake

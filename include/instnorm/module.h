@@ -50,7 +50,8 @@ class INSTNORM_API InstanceNorm1d {
   // One safetensors file with PyTorch's names. `save` writes a new file beside it and renames it;
   // it throws std::runtime_error if that fails, and leaves an older file as it was. `load` is
   // strict: missing and unexpected keys, other shapes and dtypes throw std::runtime_error that
-  // names them all, and the module keeps its values.
+  // names them all, and the module keeps its values. Only num_batches_tracked, which files from
+  // before PyTorch 0.4 do not have, may be missing; it then keeps its value.
   void save(const std::string& path) const;
   void load(const std::string& path);
 
