@@ -7,6 +7,8 @@
 
 namespace instnorm {
 
+struct UnfinishedFile;
+
 // Writes to a temporary file in the folder of `path`; commit() flushes it to disk and gives it its
 // name. Without commit(), or after remove_unfinished_files(), nothing of it stays. A new file has
 // mode 0666 without the umask. A symbolic link stays, and the file it leads to is replaced.
@@ -35,10 +37,12 @@ class AtomicFile {
   bool random_access() const { return !straight_; }
 
  private:
-  struct Destination;
   [[noreturn]] void fail(int error);
-  void open_straight(const Destination& destination);
+  void find_target();
+  void open_straight(int fd);
   void open_temporary();
+  void put(std::uint64_t offset, const void* data, std::size_t bytes);
+  void give_name();
   void discard() noexcept;
 
   std::string path_;       // as the caller gave it, for messages
@@ -47,8 +51,8 @@ class AtomicFile {
   bool replace_;
   bool straight_ = false;
   int fd_ = -1;
-  std::uint64_t position_ = 0;           // of the next write()
-  struct UnfinishedFile* slot_ = nullptr;  // in the list of remove_unfinished_files()
+  std::uint64_t position_ = 0;      // of the next write()
+  UnfinishedFile* slot_ = nullptr;  // in the list of remove_unfinished_files()
 };
 
 // Removes the temporary files of all AtomicFiles that are open. Async-signal-safe.

@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -55,6 +54,8 @@ class SafetensorsReader {
   // Elements first to first + count of one tensor, in row-major order. Throws
   // std::invalid_argument if there are none such, or if elements are no whole bytes.
   void read(const std::string& name, std::int64_t first, std::int64_t count, void* out) const;
+  // All bytes of one tensor.
+  std::vector<std::byte> read(const std::string& name) const;
 
  private:
   std::string path_;
@@ -76,9 +77,9 @@ class SafetensorsWriter {
   void commit();
 
  private:
-  AtomicFile file_;
   TensorInfos tensors_;
-  std::uint64_t data_begin_ = 0;
+  std::string start_;  // all before the data
+  AtomicFile file_;
   std::uint64_t missing_ = 0;  // bytes still to come
 };
 

@@ -38,6 +38,6 @@ std::string make_safetensors_header(TensorInfos& tensors);
 int safetensors_bits(std::string_view dtype);
 
 // A name between quotes, shortened, escaped, and safe to print.
-std::string quoted(std::string_view name);
+std::string in_quotes(std::string_view name);
 
 }  // namespace instnorm
