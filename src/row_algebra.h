@@ -155,26 +155,9 @@ inline BackwardCoefficients backward_coefficients(const ParameterGradients& sums
   return k;
 }
 
-// What the instances of one channel give to its running statistics: PyTorch's rule takes the mean,
-// over the instances, of momentum * new + (1 - momentum) * old, with the unbiased variance of each.
-// Instances with fewer than 2 values are left out. The order of add() is part of the result.
-struct RunningUpdate {
-  double mean = 0.0, var = 0.0, instances = 0.0;
-
-  void add(double count, double row_mean, double row_m2) {
-    if (count < 2.0) return;
-    mean += row_mean;
-    var += row_m2 / (count - 1.0);
-    instances += 1.0;
-  }
-  double new_mean(double old, double momentum) const { return mixed(mean, old, momentum); }
-  double new_var(double old, double momentum) const { return mixed(var, old, momentum); }
-
- private:
-  double mixed(double sum, double old, double momentum) const {
-    if (instances == 0.0) return old;
-    return momentum * (sum / instances) + (1.0 - momentum) * old;
-  }
-};
+// PyTorch's rule: over the instances, the mean of momentum * new + (1 - momentum) * old.
+inline double running_update(double mean_of_new, double old, double momentum) {
+  return momentum * mean_of_new + (1.0 - momentum) * old;
+}
 
 }  // namespace instnorm

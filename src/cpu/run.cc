@@ -87,24 +87,32 @@ class MomentsOut {
     if (running_ != nullptr) running_[i] = kept;
   }
 
+  // Over the instances with at least 2 values, in order; where there are none, nothing changes.
   void update_running_statistics() const {
     if (running_ == nullptr) return;
     const Problem& p = problem_;
     for (std::int64_t c = 0; c < p.C; ++c) {
-      RunningUpdate update;
+      double mean = 0.0, var = 0.0, instances = 0.0;
       for (std::int64_t n = 0; n < p.N; ++n) {
         const KeptMoments& row = running_[n * p.C + c];
-        update.add(row.count, row.mean, row.m2);
+        if (row.count < 2.0) continue;
+        mean += row.mean;
+        var += row.m2 / (row.count - 1.0);
+        instances += 1.0;
       }
-      if (update.instances == 0.0) continue;
-      std::byte *mean = p.running_mean.at(0, c), *var = p.running_var.at(0, c);
-      const DType mean_dtype = p.running_mean.dtype, var_dtype = p.running_var.dtype;
-      store_double(mean, mean_dtype, update.new_mean(load_double(mean, mean_dtype), p.momentum));
-      store_double(var, var_dtype, update.new_var(load_double(var, var_dtype), p.momentum));
+      if (instances == 0.0) continue;
+      update(p.running_mean, c, mean / instances);
+      update(p.running_var, c, var / instances);
     }
   }
 
  private:
+  void update(const Param& running, std::int64_t c, double value) const {
+    std::byte* at = running.at(0, c);
+    store_double(at, running.dtype,
+                 running_update(value, load_double(at, running.dtype), problem_.momentum));
+  }
+
   const Problem& problem_;
   Moments* saved_ = nullptr;
   KeptMoments* running_ = nullptr;
