@@ -13,11 +13,6 @@ const char* name(DType dtype) {
   return kNames[static_cast<std::size_t>(dtype)];
 }
 
-std::int64_t size_of(DType dtype) {
-  static constexpr std::int64_t kSizes[] = {2, 2, 4, 8, 1, 4, 8};
-  return kSizes[static_cast<std::size_t>(dtype)];
-}
-
 float16::float16(float value) {
   std::uint32_t u = std::bit_cast<std::uint32_t>(value);
   const std::uint32_t sign = u & 0x80000000u;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/kernels.h"
+#include "cpu/tile.h"
 #include "dtype.h"
 
 namespace instnorm {
@@ -16,8 +17,15 @@ constexpr std::int64_t kBytesPerThread = 128 * 1024;
 // cache. With more threads the break-even doubles (docs/performance.md).
 constexpr std::int64_t kStreamBytes = 12 * 1024 * 1024;
 
-bool dense(const Rows& rows, std::int64_t size) {
-  return !rows.defined() || (rows.inner == 1 && (rows.stride[0] == size || rows.extent[0] <= 1));
+// A tile of rows is summed and then combined: what was read must still be in the first-level cache.
+constexpr std::int64_t kTileBytes = 16 * 1024;
+
+template <class Predicate>
+bool all_operands(const Problem& p, const Predicate& holds) {
+  for (const Rows* rows : {&p.x, &p.g, &p.y}) {
+    if (rows->defined() && !holds(*rows)) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -28,7 +36,12 @@ Plan make_plan(const Problem& p, const Machine& machine) {
   const std::int64_t compute_size = std::max<std::int64_t>(size, 4);
   plan.block = cpu::kBlockBytes / compute_size;
   plan.blocks = (p.L + plan.block - 1) / plan.block;
-  plan.dense = dense(p.x, size) && dense(p.g, size) && dense(p.y, size);
+  plan.dense = all_operands(p, [&](const Rows& rows) { return cpu::dense(rows, size); });
+  plan.across_instances = plan.dense && all_operands(p, [&](const Rows& rows) {
+                            return cpu::row_step(rows, p.N, p.C) != 0;
+                          });
+  const std::int64_t row_bytes = std::max<std::int64_t>(1, p.L * size);
+  plan.tile_rows = std::clamp<std::int64_t>(kTileBytes / row_bytes, 1, kTileRows);
   const int operands = 1 + p.g.defined() + p.y.defined();
   plan.bytes = p.rows() * p.L * size * operands;
 

@@ -15,6 +15,9 @@ struct Machine {
   int threads = 1;          // that may be used
 };
 
+// Most rows of a tile; what is known of them lies on the stack.
+inline constexpr std::int64_t kTileRows = 64;
+
 struct Plan {
   enum class Split {
     rows,    // each thread takes whole rows
@@ -22,11 +25,14 @@ struct Plan {
   };
   Split split = Split::rows;
   int threads = 1;
-  std::int64_t block = 0;   // elements of a block
-  std::int64_t blocks = 0;  // blocks of a row
-  bool stream = false;      // stores that bypass the caches
-  bool dense = true;        // rows are dense in memory; otherwise blocks are copied to and fro
-  std::int64_t bytes = 0;   // read and written, once
+  std::int64_t block = 0;      // elements of a block
+  std::int64_t blocks = 0;     // blocks of a row
+  bool stream = false;         // stores that bypass the caches
+  bool dense = true;           // rows are dense in memory; otherwise tiles are copied to and fro
+  std::int64_t tile_rows = 1;  // rows that a kernel takes at a time, if they are one block each
+  bool across_instances =
+      false;  // such rows may be of two instances: one step leads from each to the next
+  std::int64_t bytes = 0;  // read and written, once
   // Why, one phrase for each decision.
   const char *why_split = "", *why_threads = "", *why_stores = "";
 };

@@ -37,10 +37,10 @@ class Border {
     p_.C = x.shape[batched_ ? 1 : 0];
     p_.L = 1;
     for (int i = batched_ ? 2 : 1; i < x.shape.rank(); ++i) p_.L *= x.shape[i];
-    p_.x = rows(arg, x.data, x);
+    rows(arg, x, p_.x);
   }
 
-  Rows operand(const char* arg, const ConstView& v) const {
+  void operand(const char* arg, const ConstView& v, Rows& r) const {
     if (!v.defined()) fail(std::string(arg) + " is missing");
     if (v.shape != shape_) {
       fail(std::string(arg) + " must have the shape of " + arg_ + ", " + shape_.str() + ", got " +
@@ -50,34 +50,24 @@ class Border {
       fail(std::string(arg) + " must have the dtype of " + arg_ + ", " + name(p_.dtype) + ", got " +
            name(v.dtype));
     }
-    return rows(arg, v.data, v);
+    rows(arg, v, r);
   }
 
-  // (C,) or, where `per_instance` allows it, (N, C).
-  Param param(const char* arg, const ConstView& v, bool per_instance) const {
-    if (!v.defined()) return {};
-    const bool shared = v.shape.rank() == 1 && v.shape[0] == p_.C;
-    const bool each =
-        per_instance && v.shape.rank() == 2 && v.shape[0] == p_.N && v.shape[1] == p_.C;
-    if (!shared && !each) {
-      std::string want = "(C,) = " + Dims{p_.C}.str();
-      if (per_instance) want += " or (N, C) = " + Dims{p_.N, p_.C}.str();
-      fail(std::string(arg) + " must have shape " + want + ", got " + v.shape.str());
-    }
-    if (v.dtype != p_.dtype && !(v.dtype == DType::float32 && size_of(p_.dtype) == 2)) {
-      fail(std::string(arg) + " must be " + (size_of(p_.dtype) == 2 ? "float32 or " : "") +
-           name(p_.dtype) + " for a " + name(p_.dtype) + " " + arg_ + ", got " + name(v.dtype));
-    }
-    const std::int64_t size = size_of(v.dtype);
-    return {bytes(arg, v.data, v), v.dtype, each ? v.strides[0] * size : 0,
-            v.strides[v.shape.rank() - 1] * size, each};
+  // (C,) or, where `per_instance` allows it, (N, C). V is a View or a ConstView; an absent one is
+  // not even converted, which is what most of them are.
+  template <class V>
+  void param(const char* arg, const V& v, bool per_instance, Param& param) const {
+    if (v.defined()) defined_param(arg, v, per_instance, param);
   }
 
   // An output must not meet itself, nor an input unless it is that input (in place).
-  void writes(const char* arg, const ConstView& out) const {
-    if (overlaps_itself(out)) fail(std::string(arg) + " overlaps itself");
+  template <class V>
+  void writes(const char* arg, const V& out) const {
+    if (out.defined() && overlaps_itself(out)) fail(std::string(arg) + " overlaps itself");
   }
-  void apart(const char* arg, const ConstView& out, const char* other, const ConstView& v) const {
+  template <class V, class W>
+  void apart(const char* arg, const V& out, const char* other, const W& v) const {
+    if (!out.defined() || !v.defined()) return;
     if (overlap(out, v)) fail(std::string(arg) + " overlaps " + other);
   }
   bool in_place(const char* arg, const ConstView& out, const char* other,
@@ -97,6 +87,27 @@ class Border {
   }
 
  private:
+  void defined_param(const char* arg, const ConstView& v, bool per_instance, Param& param) const {
+    const bool shared = v.shape.rank() == 1 && v.shape[0] == p_.C;
+    const bool each =
+        per_instance && v.shape.rank() == 2 && v.shape[0] == p_.N && v.shape[1] == p_.C;
+    if (!shared && !each) {
+      std::string want = "(C,) = " + Dims{p_.C}.str();
+      if (per_instance) want += " or (N, C) = " + Dims{p_.N, p_.C}.str();
+      fail(std::string(arg) + " must have shape " + want + ", got " + v.shape.str());
+    }
+    if (v.dtype != p_.dtype && !(v.dtype == DType::float32 && size_of(p_.dtype) == 2)) {
+      fail(std::string(arg) + " must be " + (size_of(p_.dtype) == 2 ? "float32 or " : "") +
+           name(p_.dtype) + " for a " + name(p_.dtype) + " " + arg_ + ", got " + name(v.dtype));
+    }
+    const std::int64_t size = size_of(v.dtype);
+    param.data = bytes(arg, v.data, v);
+    param.dtype = v.dtype;
+    param.stride_n = each ? v.strides[0] * size : 0;
+    param.stride_c = v.strides[each ? 1 : 0] * size;
+    param.per_instance = each;
+  }
+
   std::byte* bytes(const char* arg, const void* data, const ConstView& v) const {
     if (data == nullptr && v.shape.product() > 0) {
       fail(std::string(arg) + " has shape " + v.shape.str() + " but no data");
@@ -107,11 +118,10 @@ class Border {
     return data ? const_cast<std::byte*>(static_cast<const std::byte*>(data)) : &nothing;
   }
 
-  Rows rows(const char* arg, const void* data, const ConstView& v) const {
+  void rows(const char* arg, const ConstView& v, Rows& r) const {
     const std::int64_t size = size_of(v.dtype);
     const int first = batched_ ? 2 : 1;
-    Rows r;
-    r.data = bytes(arg, data, v);
+    r.data = bytes(arg, v.data, v);
     r.stride_n = batched_ ? v.strides[0] * size : 0;
     r.stride_c = v.strides[first - 1] * size;
     r.inner = 0;
@@ -133,7 +143,6 @@ class Border {
       r.extent[0] = p_.L;
       r.stride[0] = size;
     }
-    return r;
   }
 
   const char* op_;
@@ -150,8 +159,8 @@ void running_statistics(const Border& border, Problem& p, const Options& o) {
   if (!o.use_input_stats && !o.running_mean.defined()) {
     border.fail("running_mean and running_var are needed when use_input_stats is false");
   }
-  p.running_mean = border.param("running_mean", o.running_mean, false);
-  p.running_var = border.param("running_var", o.running_var, false);
+  border.param("running_mean", o.running_mean, false, p.running_mean);
+  border.param("running_var", o.running_var, false, p.running_var);
   if (!o.running_mean.defined() || !o.use_input_stats) return;
   border.writes("running_mean", o.running_mean);
   border.writes("running_var", o.running_var);
@@ -164,17 +173,18 @@ Problem normalize_problem(const ConstView& x, const View& y, const Options& o) {
   Problem p;
   Border border("instance_norm", p);
   border.input("x", x);
-  p.y = border.operand("y", y);
-  border.writes("y", y);
-  p.in_place = border.in_place("y", y, "x", x);
+  const ConstView out = y;
+  border.operand("y", out, p.y);
+  border.writes("y", out);
+  p.in_place = border.in_place("y", out, "x", x);
 
-  p.weight = border.param("weight", o.weight, true);
-  p.bias = border.param("bias", o.bias, true);
+  border.param("weight", o.weight, true, p.weight);
+  border.param("bias", o.bias, true, p.bias);
   running_statistics(border, p, o);
-  border.apart("y", y, "weight", o.weight);
-  border.apart("y", y, "bias", o.bias);
-  border.apart("y", y, "running_mean", o.running_mean);
-  border.apart("y", y, "running_var", o.running_var);
+  border.apart("y", out, "weight", o.weight);
+  border.apart("y", out, "bias", o.bias);
+  border.apart("y", out, "running_mean", o.running_mean);
+  border.apart("y", out, "running_var", o.running_var);
   if (o.use_input_stats) {
     for (const View* running : {&o.running_mean, &o.running_var}) {
       const char* arg = running == &o.running_mean ? "running_mean" : "running_var";
@@ -208,17 +218,17 @@ Problem backward_problem(const ConstView& x, const ConstView& grad_output, const
   p.pass = Pass::backward;
   Border border("instance_norm_backward", p);
   border.input("x", x);
-  p.g = border.operand("grad_output", grad_output);
+  border.operand("grad_output", grad_output, p.g);
   border.given_moments(moments);
-  p.weight = border.param("weight", o.weight, true);
-  p.bias = border.param("bias", o.bias, true);
+  border.param("weight", o.weight, true, p.weight);
+  border.param("bias", o.bias, true, p.bias);
 
   const View &gx = gradients.grad_input, &gw = gradients.grad_weight, &gb = gradients.grad_bias;
   if (!gx.defined() && !gw.defined() && !gb.defined()) {
     border.fail("no gradient is asked for: grad_input, grad_weight and grad_bias are all missing");
   }
   if (gx.defined()) {
-    p.y = border.operand("grad_input", gx);
+    border.operand("grad_input", gx, p.y);
     border.writes("grad_input", gx);
     const bool is_x = border.in_place("grad_input", gx, "x", x);
     const bool is_g = border.in_place("grad_input", gx, "grad_output", grad_output);
@@ -227,8 +237,8 @@ Problem backward_problem(const ConstView& x, const ConstView& grad_output, const
     border.apart("grad_input", gx, "bias", o.bias);
   }
   // A gradient has its parameter's shape.
-  p.grad_weight = border.param("grad_weight", gw, true);
-  p.grad_bias = border.param("grad_bias", gb, true);
+  border.param("grad_weight", gw, true, p.grad_weight);
+  border.param("grad_bias", gb, true, p.grad_bias);
   if (gw.defined() && gw.shape.rank() != (o.weight.defined() ? o.weight.shape.rank() : 1)) {
     border.fail("grad_weight must have the shape of weight, got " + gw.shape.str());
   }
@@ -267,11 +277,11 @@ Problem denormalize_problem(const ConstView& y, const Moments& moments, const Vi
   p.pass = Pass::denormalize;
   Border border("denormalize", p);
   border.input("y", y);
-  p.y = border.operand("x", x);
+  border.operand("x", x, p.y);
   border.writes("x", x);
   p.in_place = border.in_place("x", x, "y", y);
-  p.weight = border.param("weight", o.weight, true);
-  p.bias = border.param("bias", o.bias, true);
+  border.param("weight", o.weight, true, p.weight);
+  border.param("bias", o.bias, true, p.bias);
   border.apart("x", x, "weight", o.weight);
   border.apart("x", x, "bias", o.bias);
   border.given_moments(moments);

@@ -19,7 +19,7 @@ struct Rows {
   std::byte* data = nullptr;
   std::int64_t stride_n = 0, stride_c = 0;
   int inner = 1;
-  std::array<std::int64_t, kMaxRank> extent{}, stride{};  // outermost first
+  std::array<std::int64_t, kMaxRank> extent, stride;  // the first `inner`, outermost first
 
   bool defined() const { return data != nullptr; }
   std::byte* row(std::int64_t n, std::int64_t c) const {

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 
 namespace instnorm {
 
@@ -21,7 +22,7 @@ inline Pair two_sum(double a, double b) {
   const double t = s - a;
   const double error = (a - (s - t)) + (b - t);
   // An infinite sum has no error term; without this it would be NaN.
-  return {s, std::isfinite(s) ? error : 0.0};
+  return {s, std::fabs(s) <= std::numeric_limits<double>::max() ? error : 0.0};
 }
 
 inline Pair add(Pair a, double b) {
@@ -50,27 +51,35 @@ struct RowMoments {
   double variance() const { return m2 / count; }
 };
 
+// Statistics of one block.
+inline RowMoments moments_of(const BlockSums& block) {
+  const double mean_lo = block.s / block.count;
+  RowMoments row;
+  row.count = block.count;
+  row.mean = two_sum(block.centre, mean_lo);
+  row.m2 = std::max(block.q - block.s * mean_lo, 0.0);  // NaN stays NaN
+  row.constant = block.constant;
+  return row;
+}
+
 // Chan, Golub, LeVeque 1979: statistics of the union of the row so far and one more block.
-inline void merge(RowMoments& row, const BlockSums& block) {
-  const double block_mean_lo = block.s / block.count;
-  const double m2 = std::max(block.q - block.s * block_mean_lo, 0.0);  // NaN stays NaN
-  const Pair block_mean = two_sum(block.centre, block_mean_lo);
+inline void merge(RowMoments& row, const BlockSums& next) {
+  const RowMoments block = moments_of(next);
   if (row.count == 0.0) {
-    row.count = block.count;
-    row.mean = block_mean;
-    row.m2 = m2;
-    row.constant = block.constant;
+    const double scale = row.scale;
+    row = block;
+    row.scale = scale;
     return;
   }
   const double total = row.count + block.count;
-  const double delta = (block_mean.hi - row.mean.hi) + (block_mean.lo - row.mean.lo);
+  const double delta = (block.mean.hi - row.mean.hi) + (block.mean.lo - row.mean.lo);
   row.constant = row.constant && block.constant && delta == 0.0;
   if (std::isfinite(delta)) {
     row.mean = add(row.mean, delta * (block.count / total));
   } else {
-    row.mean = {row.mean.hi + block_mean.hi, 0.0};  // Inf or NaN, as the sum of the values is
+    row.mean = {row.mean.hi + block.mean.hi, 0.0};  // Inf or NaN, as the sum of the values is
   }
-  const Pair sum = two_sum(row.m2, m2 + delta * delta * (row.count * block.count / total));
+  const Pair sum = two_sum(row.m2, block.m2 + delta * delta * (row.count * block.count / total));
   row.m2 = sum.hi;
   row.m2_error += sum.lo;
   row.count = total;
@@ -79,17 +88,68 @@ inline void merge(RowMoments& row, const BlockSums& block) {
 // After the last block.
 inline void finish(RowMoments& row) { row.m2 += row.m2_error; }
 
-// 1 / sqrt(var + eps) of a row normalised by moments, its own or given ones: 0 where the result is
-// the bias by definition, that is for fewer than 2 values and for zero variance with eps = 0.
-inline double rstd_of_moments(double count, double var, double eps) {
-  if (count < 2.0 || (var == 0.0 && eps == 0.0)) return 0.0;
-  return 1.0 / std::sqrt(var + eps);
+// Statistics of a row as they are kept: in units of x.
+struct KeptMoments {
+  double count = 0.0, mean = 0.0, m2 = 0.0;
+};
+
+inline KeptMoments keep(const RowMoments& row) {
+  return {row.count, row.mean.hi / row.scale, row.m2 / row.scale / row.scale};
+}
+
+// 1 / sqrt(var + eps). A row normalised by moments, its own or given ones, has 0 where the result
+// is the bias by definition: for fewer than 2 values and for zero variance with eps = 0. Constants
+// (running statistics) have no special case, as in PyTorch.
+inline double rstd_of(double count, double var, double eps, bool constants = false) {
+  const bool is_bias = (!constants) & ((count < 2.0) | ((var == 0.0) & (eps == 0.0)));
+  return is_bias ? 0.0 : 1.0 / std::sqrt(var + eps);
+}
+
+// ---- What float arithmetic can hold. Rows beyond it take the wide kernels.
+
+// A centre within this range cannot make x - centre overflow for a finite float x that would not
+// round to the largest float anyway.
+inline constexpr double kLargestCentre = 0x1p100;
+
+// A square is off by at most 2^-150, half the smallest float, by underflow: 2^-40 of this variance.
+inline constexpr double kSmallestVariance = 0x1p-110;
+
+inline constexpr double kFloatMax = std::numeric_limits<float>::max();
+inline constexpr double kFloatMin = std::numeric_limits<float>::min();
+
+// Is this variance, taken in float, right?
+inline bool float_variance(double var) {
+  return (var > kSmallestVariance) & (var <= std::numeric_limits<double>::max());
+}
+
+// Can statistics with this variance, taken in the common arithmetic of the compute type, be
+// trusted? double is left by squares beyond 2^1024 and, unless eps makes that irrelevant, below
+// 2^-900.
+template <class Compute>
+bool common_variance(double var, double eps) {
+  if constexpr (std::is_same_v<Compute, float>) {
+    return float_variance(var);
+  } else {
+    return (var <= std::numeric_limits<double>::max()) & ((var > 0x1p-900) | (eps > 0x1p-800));
+  }
+}
+
+// Written with & and | so that compilers take many rows at a time. NaN fits: it poisons the row
+// either way.
+inline bool float_factor(double a) {
+  const double magnitude = std::fabs(a);
+  return !((magnitude > kFloatMax) | ((magnitude < kFloatMin) & (magnitude != 0.0)));
 }
 
 // y = (x * scale - centre) * a + b
 struct AffineCoefficients {
   double scale = 1.0, centre = 0.0, a = 0.0, b = 0.0;
 };
+
+inline bool fits_float(const AffineCoefficients& k) {
+  return !(std::fabs(k.centre) > kLargestCentre) & float_factor(k.a) & (k.scale == 1.0) &
+         !(std::fabs(k.b) > kFloatMax);
+}
 
 // y = (x - mean) * rstd * weight + bias, where mean and rstd are those of x * scale. `centre` is
 // mean.hi rounded to the compute type; what the rounding loses goes into b, where it is smaller
@@ -130,6 +190,27 @@ struct BackwardCoefficients {
   double centre = 0.0, p = 0.0, q = 0.0, r = 0.0;
 };
 
+inline bool fits_float(const BackwardCoefficients& k) {
+  return !(std::fabs(k.centre) > kLargestCentre) & float_factor(k.p) & float_factor(k.q) &
+         !(std::fabs(k.r) > kFloatMax);
+}
+
+// May a row with these moments have its gradient sums taken in the common arithmetic?
+template <class Compute>
+bool common_gradient_row(double mean, double var) {
+  if constexpr (!std::is_same_v<Compute, float>) return true;
+  return !((var != 0.0) & (var < kSmallestVariance)) & !(std::fabs(mean) > kLargestCentre);
+}
+
+// And can the sums that came of it be trusted?
+template <class Compute>
+bool common_gradient(const GradientSums& sums, double mean, double var) {
+  constexpr double kMax = std::numeric_limits<double>::max();
+  if constexpr (!std::is_same_v<Compute, float>) return true;
+  return common_gradient_row<Compute>(mean, var) & (std::fabs(sums.g) <= kMax) &
+         (std::fabs(sums.gx) <= kMax);
+}
+
 // What a row gives to the gradients of its weight and bias.
 struct ParameterGradients {
   double weight = 0.0, bias = 0.0;
@@ -149,11 +230,25 @@ inline BackwardCoefficients backward_coefficients(const ParameterGradients& sums
   BackwardCoefficients k;
   k.centre = centre;
   k.p = weight * rstd;
-  if (constant_moments) return k;
-  k.q = -k.p * rstd * sums.weight / count;
-  k.r = -k.p * sums.bias / count - k.q * (mean - centre);
+  const double q = -k.p * rstd * sums.weight / count;
+  const double r = -k.p * sums.bias / count - q * (mean - centre);
+  k.q = constant_moments ? 0.0 : q;
+  k.r = constant_moments ? 0.0 : r;
   return k;
 }
+
+// What one channel's instances give to the running statistics, added up in order. Those with fewer
+// than 2 values give nothing.
+struct RunningSums {
+  double mean = 0.0, var = 0.0, instances = 0.0;
+
+  void add(const KeptMoments& row) {
+    if (row.count < 2.0) return;
+    mean += row.mean;
+    var += row.m2 / (row.count - 1.0);  // unbiased
+    instances += 1.0;
+  }
+};
 
 // PyTorch's rule: over the instances, the mean of momentum * new + (1 - momentum) * old.
 inline double running_update(double mean_of_new, double old, double momentum) {

@@ -42,12 +42,6 @@ Dims::Dims(const std::int64_t* dims, std::size_t rank) : rank_(static_cast<int>(
   for (std::size_t i = 0; i < rank; ++i) dims_[i] = dims[i];
 }
 
-std::int64_t Dims::product() const {
-  std::int64_t product = 1;
-  for (std::int64_t extent : *this) product *= extent;
-  return product;
-}
-
 std::string Dims::str() const {
   std::string s = "(";
   for (int i = 0; i < rank_; ++i) {

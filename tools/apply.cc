@@ -6,6 +6,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "atomic_file.h"
@@ -73,8 +74,8 @@ class Apply {
       options_.running_var = state_->parameter("running_var");
     }
     // The running statistics are updated from all blocks together, here and not in the library.
-    if (!o_.save_state.empty()) updates_.resize(static_cast<std::size_t>(input_.C()));
-    if (!o_.save_moments.empty() || !updates_.empty()) options_.save_moments = &used_;
+    if (!o_.save_state.empty()) sums_.resize(static_cast<std::size_t>(input_.C()));
+    if (!o_.save_moments.empty() || !sums_.empty()) options_.save_moments = &used_;
   }
 
   void block(std::int64_t first, const View& x) {
@@ -85,8 +86,8 @@ class Apply {
     output_->write(y.data, static_cast<std::size_t>(y.shape.product() * size_of(y.dtype)));
     if (options_.save_moments == nullptr) return;
     if (saved_) saved_->write(first, used_);
-    for (std::size_t i = 0; i < used_.count.size() && !updates_.empty(); ++i) {
-      updates_[i % updates_.size()].add(used_.count[i], used_.mean[i], used_.m2[i]);
+    for (std::size_t i = 0; i < used_.count.size() && !sums_.empty(); ++i) {
+      sums_[i % sums_.size()].add({used_.count[i], used_.mean[i], used_.m2[i]});
     }
   }
 
@@ -125,16 +126,16 @@ class Apply {
     return s + "The first block:\n" + explain(x, y, options_);
   }
 
+  // As the library does it for one call on the whole file, to the bit.
   void update_running_statistics() {
-    for (const bool mean : {true, false}) {
-      const std::string name = mean ? "running_mean" : "running_var";
+    for (const auto& [name, sum] : {std::pair("running_mean", &RunningSums::mean),
+                                    std::pair("running_var", &RunningSums::var)}) {
       const DType dtype = state_->stored_dtype(name);
       std::byte* at = state_->stored(name);
-      for (const RunningUpdate& update : updates_) {
-        const double old = load_double(at, dtype);
-        if (update.instances > 0.0) {
-          store_double(at, dtype,
-                       mean ? update.new_mean(old, o_.momentum) : update.new_var(old, o_.momentum));
+      for (const RunningSums& sums : sums_) {
+        if (sums.instances > 0.0) {
+          const double mean_of_new = sums.*sum / sums.instances;
+          store_double(at, dtype, running_update(mean_of_new, load_double(at, dtype), o_.momentum));
         }
         at += size_of(dtype);
       }
@@ -172,7 +173,7 @@ class Apply {
   std::optional<AtomicFile> state_writable_;  // until the state is written
   Options options_;
   Moments used_;
-  std::vector<RunningUpdate> updates_;  // one a channel
+  std::vector<RunningSums> sums_;  // one a channel
   Destination destination_;
 };
 

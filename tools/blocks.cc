@@ -16,7 +16,8 @@ namespace {
 // Where a file of that name is, or would be.
 std::filesystem::path place(const std::string& path) {
   std::error_code error;
-  const std::filesystem::path resolved = std::filesystem::weakly_canonical(std::filesystem::absolute(path), error);
+  const std::filesystem::path resolved =
+      std::filesystem::weakly_canonical(std::filesystem::absolute(path), error);
   return error ? std::filesystem::path(path) : resolved;
 }
 

@@ -3,6 +3,7 @@
 
 #include <instnorm/export.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -18,8 +19,12 @@ namespace instnorm {
 // normalised. boolean, int32, int64: masks and lengths.
 enum class DType : std::uint8_t { float16, bfloat16, float32, float64, boolean, int32, int64 };
 
-INSTNORM_API const char* name(DType dtype);      // "float16", ...
-INSTNORM_API std::int64_t size_of(DType dtype);  // bytes of an element
+INSTNORM_API const char* name(DType dtype);  // "float16", ...
+// Bytes of an element.
+constexpr std::int64_t size_of(DType dtype) {
+  constexpr std::int64_t kSizes[] = {2, 2, 4, 8, 1, 4, 8};
+  return kSizes[static_cast<std::size_t>(dtype)];
+}
 
 // Storage of 16-bit floats. Conversion from float rounds to nearest, ties to even; NaN stays NaN.
 struct float16 {
@@ -72,13 +77,19 @@ class Dims {
   std::int64_t& operator[](int i) { return dims_[static_cast<std::size_t>(i)]; }
   const std::int64_t* begin() const { return dims_.data(); }
   const std::int64_t* end() const { return dims_.data() + rank_; }
-  bool operator==(const Dims&) const = default;
+  bool operator==(const Dims& other) const {
+    return rank_ == other.rank_ && std::equal(begin(), end(), other.begin());
+  }
 
-  INSTNORM_API std::int64_t product() const;  // 1 for rank 0
-  INSTNORM_API std::string str() const;       // "(20, 100, 40)", "(3,)", "()"
+  std::int64_t product() const {  // 1 for rank 0
+    std::int64_t product = 1;
+    for (std::int64_t extent : *this) product *= extent;
+    return product;
+  }
+  INSTNORM_API std::string str() const;  // "(20, 100, 40)", "(3,)", "()"
 
  private:
-  std::array<std::int64_t, kMaxRank> dims_{};
+  std::array<std::int64_t, kMaxRank> dims_;  // those behind the rank mean nothing
   int rank_ = 0;
 };
 

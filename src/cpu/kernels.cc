@@ -16,33 +16,70 @@
 #include <hwy/foreach_target.h>  // IWYU pragma: keep
 #include <hwy/highway.h>
 
+#include "cpu/algebra-inl.h"
 #include "cpu/combine-inl.h"
 #include "cpu/sums-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace instnorm::cpu::HWY_NAMESPACE {
 
+template <class T>
+HWY_INLINE const T* Segment(In in, int64_t i) {
+  return reinterpret_cast<const T*>(in.data + i * in.step);
+}
+
+template <class T>
+HWY_INLINE T* Segment(Out out, int64_t i) {
+  return reinterpret_cast<T*>(out.data + i * out.step);
+}
+
+template <class Compute, class T>
+void Moments(In x, int64_t count, int64_t n, double scale, const MomentSums& out) {
+  const VectorOf<Compute> d;
+  for (int64_t i = 0; i < count; ++i) {
+    BlockSums sums;
+    BlockMoments(d, Segment<T>(x, i), static_cast<size_t>(n), scale, sums);
+    out.centre[i] = sums.centre;
+    out.s[i] = sums.s;
+    out.q[i] = sums.q;
+    out.constant[i] = sums.constant;
+  }
+}
+
+template <class Compute, class T>
+void Affine(In x, Out y, int64_t count, int64_t n, const AffineColumns& k, bool stream) {
+  const VectorOf<Compute> d;
+  for (int64_t i = 0, at = 0; i < count; ++i, at += k.step) {
+    BlockAffine(d, Segment<T>(x, i), Segment<T>(y, i), static_cast<size_t>(n),
+                {k.scale, k.centre[at], k.a[at], k.b[at]}, stream);
+  }
+}
+
+template <class Compute, class T>
+void Gradients(In g, In x, int64_t count, int64_t n, const double* centre, int64_t centre_step,
+               const GradientSumsOut& out) {
+  const VectorOf<Compute> d;
+  for (int64_t i = 0; i < count; ++i, centre += centre_step) {
+    GradientSums sums;
+    BlockGradientSums(d, Segment<T>(g, i), Segment<T>(x, i), static_cast<size_t>(n), *centre, sums);
+    out.g[i] = sums.g;
+    out.gx[i] = sums.gx;
+  }
+}
+
+template <class Compute, class T>
+void Backward(In g, In x, Out dx, int64_t count, int64_t n, const BackwardColumns& k, bool stream) {
+  const VectorOf<Compute> d;
+  for (int64_t i = 0, at = 0; i < count; ++i, at += k.step) {
+    BlockBackward(d, Segment<T>(g, i), Segment<T>(x, i), Segment<T>(dx, i), static_cast<size_t>(n),
+                  {k.centre[at], k.p[at], k.q[at], k.r[at]}, stream);
+  }
+}
+
 template <class Compute, class T>
 constexpr Kernels KernelsOf() {
-  using D = VectorOf<Compute>;
-  return {
-      [](const void* x, int64_t n, double scale, BlockSums& out) HWY_ATTR {
-        BlockMoments(D(), static_cast<const T*>(x), static_cast<size_t>(n), scale, out);
-      },
-      [](const void* x, void* y, int64_t n, const AffineCoefficients& k, bool stream) HWY_ATTR {
-        BlockAffine(D(), static_cast<const T*>(x), static_cast<T*>(y), static_cast<size_t>(n), k,
-                    stream);
-      },
-      [](const void* g, const void* x, int64_t n, double centre, GradientSums& out) HWY_ATTR {
-        BlockGradientSums(D(), static_cast<const T*>(g), static_cast<const T*>(x),
-                          static_cast<size_t>(n), centre, out);
-      },
-      [](const void* g, const void* x, void* dx, int64_t n, const BackwardCoefficients& k,
-         bool stream) HWY_ATTR {
-        BlockBackward(D(), static_cast<const T*>(g), static_cast<const T*>(x), static_cast<T*>(dx),
-                      static_cast<size_t>(n), k, stream);
-      },
-  };
+  return {&Moments<Compute, T>,  &Affine<Compute, T>,      &Gradients<Compute, T>,
+          &Backward<Compute, T>, &ForwardAlgebra<Compute>, &BackwardAlgebra<Compute>};
 }
 
 const KernelTable& Table() {

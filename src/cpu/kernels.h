@@ -1,30 +1,95 @@
-// The kernels of one instruction set as a table of functions. They work on one block of one row:
-// dense memory, at most kBlockBytes / size of the compute type elements.
+// The kernels of one instruction set as a table of functions. They work on segments: `count` pieces
+// of memory of n elements each, dense within, all of the same n, at most kBlockBytes / size of the
+// compute type. A segment is a short row or one block of a long one; which, the kernels do not
+// know.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "row_algebra.h"
 
 namespace instnorm::cpu {
 
-// Dense block of n elements. `scale` is 1 but for rows beyond the range of double.
-using MomentsKernel = void (*)(const void* x, std::int64_t n, double scale, BlockSums& out);
+// Segment i is at data + i * step bytes.
+struct In {
+  const std::byte* data;
+  std::int64_t step;
+};
+struct Out {
+  std::byte* data;
+  std::int64_t step;
+};
+
+// What is known of many segments stands number by number, not segment by segment, so that the row
+// algebra can take several at a time. Element i belongs to segment i.
+struct MomentSums {
+  double *centre, *s, *q;  // as in BlockSums
+  bool* constant;
+  MomentSums at(std::int64_t i) const { return {centre + i, s + i, q + i, constant + i}; }
+};
+struct GradientSumsOut {
+  double *g, *gx;  // as in GradientSums
+  GradientSumsOut at(std::int64_t i) const { return {g + i, gx + i}; }
+};
+// Coefficients: segment i takes element i * step.
+struct AffineColumns {
+  const double *centre, *a, *b;
+  double scale;
+  std::int64_t step;
+};
+struct BackwardColumns {
+  const double *centre, *p, *q, *r;
+  std::int64_t step;
+};
+
+// `scale` is 1 but for rows beyond the range of double.
+using MomentsKernel = void (*)(In x, std::int64_t count, std::int64_t n, double scale,
+                               const MomentSums& out);
 // y may be x. `stream`: stores that bypass the caches.
-using AffineKernel = void (*)(const void* x, void* y, std::int64_t n, const AffineCoefficients& k,
-                              bool stream);
-// Adds to `out`.
-using GradientSumsKernel = void (*)(const void* g, const void* x, std::int64_t n, double centre,
-                                    GradientSums& out);
+using AffineKernel = void (*)(In x, Out y, std::int64_t count, std::int64_t n,
+                              const AffineColumns& k, bool stream);
+// About centre[i * centre_step].
+using GradientSumsKernel = void (*)(In g, In x, std::int64_t count, std::int64_t n,
+                                    const double* centre, std::int64_t centre_step,
+                                    const GradientSumsOut& out);
 // dx may be g or x.
-using BackwardKernel = void (*)(const void* g, const void* x, void* dx, std::int64_t n,
-                                const BackwardCoefficients& k, bool stream);
+using BackwardKernel = void (*)(In g, In x, Out dx, std::int64_t count, std::int64_t n,
+                                const BackwardColumns& k, bool stream);
+
+// The row algebra of `count` rows of one block of n values each, normalised by their own
+// statistics.
+struct RowsForward {
+  std::int64_t count;
+  double n, eps;
+  MomentSums sums;
+  const double *weight, *bias;
+  double *mean_hi, *mean_lo, *m2;  // out: RowMoments
+  double *centre, *a, *b;          // out: AffineCoefficients
+  std::int64_t* fits;              // out: 0 where the row needs other arithmetic
+};
+// Returns whether all fit.
+using RowsForwardKernel = bool (*)(const RowsForward& rows);
+
+// The same for a backward.
+struct RowsBackward {
+  std::int64_t count;
+  double eps;
+  bool constant_moments;
+  const double *moments_count, *mean, *m2, *weight, *sum_g, *sum_gx;
+  double *grad_weight, *grad_bias;  // out: ParameterGradients
+  double *centre, *p, *q, *r;       // in (centre) and out: BackwardCoefficients
+  std::int64_t* fits;
+};
+using RowsBackwardKernel = bool (*)(const RowsBackward& rows);
 
 struct Kernels {
   MomentsKernel moments;
   AffineKernel affine;
   GradientSumsKernel gradient_sums;
   BackwardKernel backward;
+  RowsForwardKernel rows_forward;
+  RowsBackwardKernel rows_backward;
 };
 
 // For each float DType: `common` computes in float (float64: in double); `wide` computes in double,

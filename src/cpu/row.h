@@ -1,4 +1,5 @@
-// One row on its way: sums of its blocks -> row algebra -> combine of its blocks. Knows no threads.
+// One row of a call: which arithmetic it needs, and its coefficients, from the problem's parameters
+// and the row algebra. Touches no signal.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +19,12 @@ struct Call {
   const Kernels& wide;
 
   Call(const Problem& problem, const Plan& plan, const KernelTable& table);
-  std::int64_t block_size(std::int64_t block) const;
+  const Kernels& kernels(bool is_wide) const { return is_wide ? wide : common; }
+};
+
+struct Row {
+  std::int64_t n, c;
+  std::int64_t index(const Problem& p) const { return n * p.C + c; }
 };
 
 // Which kernels a row needs.
@@ -27,47 +33,29 @@ struct Arithmetic {
   double scale = 1.0;
 };
 
-// ---- forward
-
-BlockSums block_moments(const Call& call, std::int64_t n, std::int64_t c, std::int64_t block,
-                        Arithmetic how);
-
 // Can these statistics, taken in the common arithmetic, be trusted? If not, `how` becomes the
 // arithmetic to take them again in.
-bool trusted(const Call& call, const RowMoments& row, Arithmetic& how);
-
-// How the row (n, c) is combined.
-struct RowAffine {
-  AffineCoefficients coefficients;
-  bool wide = false;
-};
-RowAffine row_affine(const Call& call, std::int64_t n, std::int64_t c, const RowMoments& row,
-                     Arithmetic how);
-void combine_block(const Call& call, std::int64_t n, std::int64_t c, std::int64_t block,
-                   const RowAffine& k);
+bool trusted(const Problem& problem, const RowMoments& moments, Arithmetic& how);
 
 // Statistics that do not come from x: given moments, or the running ones.
-RowMoments given_moments(const Problem& problem, std::int64_t n, std::int64_t c);
+RowMoments given_moments(const Problem& problem, Row row);
 
-// ---- backward
+// The row's own weight + weight_offset and bias.
+double weight_at(const Problem& problem, Row row);
+double bias_at(const Problem& problem, Row row);
 
-// Must the sums of this row be taken in the wide arithmetic from the start?
-bool backward_is_wide(const Call& call, std::int64_t n, std::int64_t c);
-GradientSums block_gradient_sums(const Call& call, std::int64_t n, std::int64_t c,
-                                 std::int64_t block, bool wide);
-bool finite(const GradientSums& sums);
+// Returns whether the combine must be wide.
+bool affine_of_row(const Problem& problem, Row row, const RowMoments& moments, Arithmetic how,
+                   AffineCoefficients& k);
 
 // The mean of a row as the backward kernels take it.
-double backward_centre(const Call& call, std::int64_t n, std::int64_t c, bool wide);
+double backward_centre(const Problem& problem, double mean, bool wide);
 
-struct RowBackward {
-  BackwardCoefficients coefficients;
-  ParameterGradients gradients;
-  bool wide = false;
-};
-RowBackward row_backward(const Call& call, std::int64_t n, std::int64_t c, const GradientSums& sums,
-                         bool wide);
-void backward_block(const Call& call, std::int64_t n, std::int64_t c, std::int64_t block,
-                    const RowBackward& k);
+// Must the sums of this row's backward be taken in the wide arithmetic from the start?
+bool backward_is_wide(const Problem& problem, Row row);
+
+// Returns whether the combine must be wide.
+bool backward_of_row(const Problem& problem, Row row, const GradientSums& sums, bool wide,
+                     ParameterGradients& gradients, BackwardCoefficients& k);
 
 }  // namespace instnorm::cpu

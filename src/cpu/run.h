@@ -1,4 +1,4 @@
-// Runs a planned problem on the threads of this machine: the only file that knows OpenMP's regions.
+// Runs a planned problem on this machine.
 #pragma once
 
 #include "cpu/kernels.h"

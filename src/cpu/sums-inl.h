@@ -154,8 +154,7 @@ HWY_INLINE void BlockGradientSums(D d, const T* g, const T* x, size_t n, double 
   using Compute = hn::TFromD<D>;
   Compute sum_g, sum_gx;
   TwoSums(d, n, GradientTerms<D, T>{g, x, hn::Set(d, static_cast<Compute>(centre))}, sum_g, sum_gx);
-  out.g += static_cast<double>(sum_g);
-  out.gx += static_cast<double>(sum_gx);
+  out = {static_cast<double>(sum_g), static_cast<double>(sum_gx)};
 }
 
 }  // namespace instnorm::cpu::HWY_NAMESPACE

@@ -1,0 +1,155 @@
+#include "cpu/forward.h"
+
+#include "cpu/rows.h"
+#include "dtype.h"
+
+namespace instnorm::cpu {
+namespace {
+
+// What is known of a tile's rows, number by number.
+struct Rows {
+  PerRow<double> sum_centre, s, q;
+  PerRow<bool> constant;
+  PerRow<double> weight, bias;
+  PerRow<double> mean_hi, mean_lo, m2;
+  PerRow<double> centre, a, b;
+  PerRow<std::int64_t> fits;
+
+  MomentSums sums() { return {sum_centre.data(), s.data(), q.data(), constant.data()}; }
+  AffineColumns coefficients(std::int64_t i) { return {&centre[i], &a[i], &b[i], 1.0, 1}; }
+};
+
+BlockSums block_sums(const MomentSums& sums, std::int64_t i, std::int64_t n) {
+  return {static_cast<double>(n), sums.centre[i], sums.s[i], sums.q[i], sums.constant[i]};
+}
+
+AffineColumns columns(const AffineCoefficients& k) { return {&k.centre, &k.a, &k.b, k.scale, 0}; }
+
+// A row that the common arithmetic may not hold, or whose statistics are given: by itself.
+void single_row(const Call& call, Row row, In x, Out y, std::int64_t n, const MomentSums* sums,
+                const MomentsOut& out) {
+  const Problem& p = call.problem;
+  RowMoments moments;
+  Arithmetic how;
+  if (sums != nullptr) {
+    moments = moments_of(block_sums(*sums, 0, n));
+    if (!trusted(p, moments, how)) {
+      call.wide.moments(x, 1, n, how.scale, *sums);
+      moments = moments_of(block_sums(*sums, 0, n));
+      moments.scale = how.scale;
+    }
+  } else {
+    moments = given_moments(p, row);
+  }
+  out.set(row, moments);
+  if (!p.y.defined()) return;
+  AffineCoefficients k;
+  const bool wide = affine_of_row(p, row, moments, how, k);
+  call.kernels(wide).affine(x, y, 1, n, columns(k), call.plan.stream);
+}
+
+void short_rows(const Call& call, const Tile& tile, const MomentsOut& out) {
+  const Problem& p = call.problem;
+  const std::int64_t size = size_of(p.dtype);
+  TileBuffer x_buffer, y_buffer;
+  const In x = read_tile(p.x, tile, size, x_buffer);
+  const Out y = p.y.defined() ? tile_to_write(p.y, tile, size, y_buffer) : Out{};
+  if (!p.own_statistics()) {
+    each_row_of(p, tile, [&](Row row, std::int64_t i) {
+      single_row(call, row, segment(x, i), segment(y, i), tile.n, nullptr, out);
+    });
+  } else {
+    Rows rows;
+    const MomentSums sums = rows.sums();
+    call.common.moments(x, tile.count, tile.n, 1.0, sums);
+    each_row_of(p, tile, [&](Row row, std::int64_t i) {
+      rows.weight[i] = weight_at(p, row);
+      rows.bias[i] = bias_at(p, row);
+    });
+    const bool all_fit = call.common.rows_forward(
+        {tile.count, static_cast<double>(tile.n), p.eps, sums, rows.weight.data(), rows.bias.data(),
+         rows.mean_hi.data(), rows.mean_lo.data(), rows.m2.data(), rows.centre.data(),
+         rows.a.data(), rows.b.data(), rows.fits.data()});
+    const auto plain_row = [&](Row row, std::int64_t i) {
+      RowMoments moments;
+      moments.count = static_cast<double>(tile.n);
+      moments.mean = {rows.mean_hi[i], rows.mean_lo[i]};
+      moments.m2 = rows.m2[i];
+      out.set(row, moments);
+    };
+    if (all_fit) {
+      if (out.wanted()) each_row_of(p, tile, plain_row);
+      if (p.y.defined()) {
+        call.common.affine(x, y, tile.count, tile.n, rows.coefficients(0), call.plan.stream);
+      }
+    } else {
+      each_row_of(p, tile, [&](Row row, std::int64_t i) {
+        if (!rows.fits[i]) {
+          const MomentSums at = sums.at(i);
+          single_row(call, row, segment(x, i), segment(y, i), tile.n, &at, out);
+          return;
+        }
+        plain_row(row, i);
+        if (p.y.defined()) {
+          call.common.affine(segment(x, i), segment(y, i), 1, tile.n, rows.coefficients(i),
+                             call.plan.stream);
+        }
+      });
+    }
+  }
+  if (p.y.defined()) write_tile(p.y, tile, size, y_buffer);
+}
+
+RowMoments long_row_moments(const Call& call, Row row, Arithmetic how) {
+  const Problem& p = call.problem;
+  const std::int64_t blocks = call.plan.blocks;
+  double* numbers = scratch<double>(static_cast<std::size_t>(3 * blocks));
+  const MomentSums sums{numbers, numbers + blocks, numbers + 2 * blocks,
+                        scratch<bool>(static_cast<std::size_t>(blocks))};
+  each_block(call, row, [&](const Tile& tile, std::int64_t b) {
+    TileBuffer buffer;
+    const In x = read_tile(p.x, tile, size_of(p.dtype), buffer);
+    call.kernels(how.wide).moments(x, tile.count, tile.n, how.scale, sums.at(b));
+  });
+  RowMoments moments;
+  moments.scale = how.scale;
+  for (std::int64_t b = 0; b < blocks; ++b) {
+    merge(moments, block_sums(sums, b, block_length(call, b)));
+  }
+  finish(moments);
+  return moments;
+}
+
+void long_row(const Call& call, Row row, const MomentsOut& out) {
+  const Problem& p = call.problem;
+  const std::int64_t size = size_of(p.dtype);
+  RowMoments moments;
+  Arithmetic how;
+  if (p.own_statistics()) {
+    moments = long_row_moments(call, row, how);
+    if (!trusted(p, moments, how)) moments = long_row_moments(call, row, how);
+  } else {
+    moments = given_moments(p, row);
+  }
+  out.set(row, moments);
+  if (!p.y.defined()) return;
+  AffineCoefficients k;
+  const bool wide = affine_of_row(p, row, moments, how, k);
+  each_block(call, row, [&](const Tile& tile, std::int64_t) {
+    TileBuffer x_buffer, y_buffer;
+    const In x = read_tile(p.x, tile, size, x_buffer);
+    const Out y = tile_to_write(p.y, tile, size, y_buffer);
+    call.kernels(wide).affine(x, y, tile.count, tile.n, columns(k), call.plan.stream);
+    write_tile(p.y, tile, size, y_buffer);
+  });
+}
+
+}  // namespace
+
+void forward(const Call& call, const MomentsOut& out) {
+  each_row(
+      call, [&](const Tile& tile) { short_rows(call, tile, out); },
+      [&](Row row) { long_row(call, row, out); });
+}
+
+}  // namespace instnorm::cpu

@@ -1,0 +1,86 @@
+// How a pass walks through its rows: in tiles of short rows, or long row by long row in blocks.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "cpu/parallel.h"
+#include "cpu/row.h"
+#include "cpu/tile.h"
+
+namespace instnorm::cpu {
+
+// Calls of_tile(tile) for tiles of short rows, or of_row(row) for each long (or empty) one.
+template <class OfTile, class OfRow>
+void each_row(const Call& call, const OfTile& of_tile, const OfRow& of_row) {
+  const Problem& p = call.problem;
+  const Plan& plan = call.plan;
+  const bool by_rows = plan.split == Plan::Split::rows;
+  on_threads(by_rows ? plan.threads : 1, p.rows(), [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t r = first; r < last;) {
+      const Row row{r / p.C, r % p.C};
+      if (plan.blocks != 1) {
+        of_row(row);
+        ++r;
+        continue;
+      }
+      std::int64_t rows = std::min(plan.tile_rows, last - r);
+      if (!plan.across_instances) rows = std::min(rows, p.C - row.c);
+      of_tile(Tile{row.n, row.c, 0, rows, p.L, false});
+      r += rows;
+    }
+  });
+}
+
+inline std::int64_t block_length(const Call& call, std::int64_t block) {
+  return std::min(call.plan.block, call.problem.L - block * call.plan.block);
+}
+
+// Calls body(tile, block) for the blocks of a row, `block` being the tile's first one: on this
+// thread, or on all of them where they share rows. In both steps of a row a thread has the same
+// blocks, so that it finds in its cache what it summed.
+template <class Body>
+void each_block(const Call& call, Row row, const Body& body) {
+  const Plan& plan = call.plan;
+  const std::int64_t whole = call.problem.L / plan.block;
+  const bool shared = plan.split == Plan::Split::blocks;
+  on_threads(shared ? plan.threads : 1, plan.blocks, [&](std::int64_t first, std::int64_t last) {
+    const std::int64_t most = plan.dense ? last - first : 1;
+    for (std::int64_t b = first; b < last;) {
+      const std::int64_t count = b < whole ? std::min(most, std::min(last, whole) - b) : 1;
+      body(Tile{row.n, row.c, b * plan.block, count, block_length(call, b), true}, b);
+      b += count;
+    }
+  });
+}
+
+// Calls body(row, i) for each row of a tile of rows.
+template <class Body>
+void each_row_of(const Problem& p, const Tile& tile, const Body& body) {
+  Row row{tile.row_n, tile.row_c};
+  for (std::int64_t i = 0; i < tile.count; ++i) {
+    body(row, i);
+    if (++row.c == p.C) row = {row.n + 1, 0};
+  }
+}
+
+// One T for each row of a tile, not initialised: most tiles have fewer rows than fit.
+template <class T>
+class PerRow {
+ public:
+  T* data() { return reinterpret_cast<T*>(bytes_); }
+  T& operator[](std::int64_t i) { return data()[i]; }
+
+ private:
+  static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>);
+  alignas(64) std::byte bytes_[kTileRows * sizeof(T)];
+};
+
+template <class Memory>
+Memory segment(Memory m, std::int64_t i) {
+  return {m.data + i * m.step, m.step};
+}
+
+}  // namespace instnorm::cpu

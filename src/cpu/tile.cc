@@ -1,0 +1,101 @@
+#include "cpu/tile.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace instnorm::cpu {
+namespace {
+
+// Calls f(address, count, stride) for each run of the innermost dimension in [first, first + n).
+template <class F>
+void each_run(const Rows& rows, std::byte* row, std::int64_t first, std::int64_t n, const F& f) {
+  const auto last = static_cast<std::size_t>(rows.inner - 1);
+  const std::int64_t extent = rows.extent[last], stride = rows.stride[last];
+  while (n > 0) {
+    std::int64_t outer = first / extent;
+    const std::int64_t within = first % extent;
+    std::byte* address = row + within * stride;
+    for (std::size_t i = last; i-- > 0;) {
+      address += outer % rows.extent[i] * rows.stride[i];
+      outer /= rows.extent[i];
+    }
+    const std::int64_t count = std::min(n, extent - within);
+    f(address, count, stride);
+    first += count;
+    n -= count;
+  }
+}
+
+// memcpy of a constant size is a move, of any alignment.
+template <class F>
+void with_size(std::int64_t size, const F& f) {
+  switch (size) {
+    case 2:
+      return f([](void* to, const void* from) { std::memcpy(to, from, 2); });
+    case 4:
+      return f([](void* to, const void* from) { std::memcpy(to, from, 4); });
+    default:
+      return f([](void* to, const void* from) { std::memcpy(to, from, 8); });
+  }
+}
+
+// Calls f(row address, position in the tile's buffer) for each segment of a tile that is copied.
+template <class F>
+void each_segment(const Rows& rows, const Tile& tile, std::int64_t size, const F& f) {
+  for (std::int64_t i = 0; i < tile.count; ++i) {
+    f(rows.row(tile.row_n, tile.row_c + (tile.along ? 0 : i)),
+      tile.first + (tile.along ? i * tile.n : 0), i * tile.n * size);
+  }
+}
+
+Out in_place(const Rows& rows, const Tile& tile, std::int64_t size) {
+  return {rows.row(tile.row_n, tile.row_c) + tile.first * size,
+          tile.along ? tile.n * size : rows.stride_c};
+}
+
+}  // namespace
+
+std::int64_t row_step(const Rows& rows, std::int64_t N, std::int64_t C) {
+  return N <= 1 || rows.stride_n == C * rows.stride_c ? rows.stride_c : 0;
+}
+
+bool dense(const Rows& rows, std::int64_t size) {
+  return rows.inner == 1 && (rows.stride[0] == size || rows.extent[0] <= 1);
+}
+
+In read_tile(const Rows& rows, const Tile& tile, std::int64_t size, TileBuffer& buffer) {
+  if (dense(rows, size)) {
+    const Out where = in_place(rows, tile, size);
+    return {where.data, where.step};
+  }
+  with_size(size, [&](auto copy) {
+    each_segment(rows, tile, size, [&](std::byte* row, std::int64_t first, std::int64_t at) {
+      std::byte* to = buffer.bytes + at;
+      each_run(rows, row, first, tile.n,
+               [&](const std::byte* from, std::int64_t count, std::int64_t stride) {
+                 for (; count > 0; --count, from += stride, to += size) copy(to, from);
+               });
+    });
+  });
+  return {buffer.bytes, tile.n * size};
+}
+
+Out tile_to_write(const Rows& rows, const Tile& tile, std::int64_t size, TileBuffer& buffer) {
+  if (dense(rows, size)) return in_place(rows, tile, size);
+  return {buffer.bytes, tile.n * size};
+}
+
+void write_tile(const Rows& rows, const Tile& tile, std::int64_t size, const TileBuffer& buffer) {
+  if (dense(rows, size)) return;
+  with_size(size, [&](auto copy) {
+    each_segment(rows, tile, size, [&](std::byte* row, std::int64_t first, std::int64_t at) {
+      const std::byte* from = buffer.bytes + at;
+      each_run(rows, row, first, tile.n,
+               [&](std::byte* to, std::int64_t count, std::int64_t stride) {
+                 for (; count > 0; --count, to += stride, from += size) copy(to, from);
+               });
+    });
+  });
+}
+
+}  // namespace instnorm::cpu

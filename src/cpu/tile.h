@@ -1,0 +1,40 @@
+// Tiles: a few rows, or a few blocks of one row, of any strides, as dense segments: what the
+// kernels read and write.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cpu/kernels.h"
+#include "problem.h"
+
+namespace instnorm::cpu {
+
+// `count` segments of n elements: element `first` and on of `count` rows in order from row (n, c);
+// or, with `along`, `count` pieces of that one row, one behind the other.
+struct Tile {
+  std::int64_t row_n, row_c;
+  std::int64_t first, count, n;
+  bool along;
+};
+
+struct TileBuffer {
+  alignas(64) std::byte bytes[kBlockBytes];
+};
+
+// Bytes from a row to the next one, across instances too; 0 if that varies.
+std::int64_t row_step(const Rows& rows, std::int64_t N, std::int64_t C);
+
+// Dense along each row?
+bool dense(const Rows& rows, std::int64_t size);
+
+// The tile's segments where they are, if `rows` is dense; else copied into `buffer`, which must
+// hold them, and then the tile has one row only or lies in rows of one instance.
+In read_tile(const Rows& rows, const Tile& tile, std::int64_t size, TileBuffer& buffer);
+
+// Where the kernel writes a tile: the rows themselves if dense, else `buffer`; then call
+// write_tile.
+Out tile_to_write(const Rows& rows, const Tile& tile, std::int64_t size, TileBuffer& buffer);
+void write_tile(const Rows& rows, const Tile& tile, std::int64_t size, const TileBuffer& buffer);
+
+}  // namespace instnorm::cpu
