@@ -191,11 +191,7 @@ void apply(const ApplyOptions& options) {
   check_different({{"OUT", options.output},
                    {"--save-moments", options.save_moments},
                    {"--save-state", options.save_state}});
-  try {
-    Apply(options).run();
-  } catch (const std::invalid_argument& e) {
-    throw std::runtime_error(options.input + ": " + e.what());
-  }
+  blaming(options.input, [&] { Apply(options).run(); });
 }
 
 }  // namespace instnorm::cli

@@ -16,6 +16,7 @@
 #include "bench_limit.h"
 #include "commands.h"
 #include "dtype.h"
+#include "errors.h"
 #include "text.h"
 
 namespace instnorm::cli {
@@ -100,7 +101,7 @@ Result measure(const Shape& shape, const BenchOptions& o) {
     instance_norm_backward(x, g, moments, {.grad_input = gx}, {.eps = kEps});
     if (wrong.empty()) wrong = check_backward(x, g, gx, kEps);
   }
-  if (!wrong.empty()) throw std::runtime_error("bench " + text_of(shape) + ": " + wrong);
+  if (!wrong.empty()) throw std::invalid_argument(wrong);
 
   const std::int64_t bytes = x.numel() * size_of(o.dtype);
   const int threads = get_num_threads();
@@ -177,7 +178,7 @@ void bench(const BenchOptions& o) {
   std::vector<Result> results;
   if (!o.json) print(heading(o));
   for (const Shape& shape : o.shapes.empty() ? kShapes : o.shapes) {
-    results.push_back(measure(shape, o));
+    blaming("bench " + text_of(shape), [&] { results.push_back(measure(shape, o)); });
     if (!o.json) print(line(results.back(), o));
   }
   if (o.json) print(json(results, o));

@@ -30,20 +30,27 @@ void copy_vectors(const std::byte* from, std::byte* to, std::int64_t bytes, bool
   if (stream) hwy::FlushStream();
 }
 
+void copy_share(Copy how, const std::byte* from, std::byte* to, std::int64_t bytes) {
+  if (how == Copy::library) {
+    std::memcpy(to, from, static_cast<std::size_t>(bytes));
+  } else {
+    copy_vectors(from, to, bytes, how == Copy::streaming);
+  }
+}
+
 }  // namespace
 
 void copy(Copy how, const std::byte* from, std::byte* to, std::int64_t bytes, int threads) {
+  // Not a team of one: OpenMP would dismiss the others and start them again for the next
+  // contestant.
+  if (threads == 1) return copy_share(how, from, to, bytes);
   constexpr std::int64_t kLine = 64;  // shares begin on a cache line, as streaming wants it
   const std::int64_t lines = (bytes + kLine - 1) / kLine;
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int t = 0; t < threads; ++t) {
     const std::int64_t first = lines * t / threads * kLine;
     const std::int64_t last = t + 1 == threads ? bytes : lines * (t + 1) / threads * kLine;
-    if (how == Copy::library) {
-      std::memcpy(to + first, from + first, static_cast<std::size_t>(last - first));
-    } else {
-      copy_vectors(from + first, to + first, last - first, how == Copy::streaming);
-    }
+    copy_share(how, from + first, to + first, last - first);
   }
 }
 

@@ -14,8 +14,9 @@
 
 namespace instnorm::cli {
 
-void denormalize(const DenormalizeOptions& o) {
-  if (!o.prefix.empty() && o.state.empty()) throw UsageError("--prefix needs --state");
+namespace {
+
+void run(const DenormalizeOptions& o) {
   NpyInput input(o.input);
   MomentsInput moments(o.moments, input.N(), input.C());
   std::optional<State> state;
@@ -36,6 +37,12 @@ void denormalize(const DenormalizeOptions& o) {
     output.write(x.data, static_cast<std::size_t>(x.shape.product() * size_of(x.dtype)));
   });
   output.commit();
+}
+
+}  // namespace
+
+void denormalize(const DenormalizeOptions& options) {
+  blaming(options.input, [&] { run(options); });
 }
 
 }  // namespace instnorm::cli

@@ -1,7 +1,9 @@
-// What the command throws besides std::runtime_error, which means: the data or files are wrong.
+// Errors of the command. std::runtime_error means: the data or files are wrong, exit status 1.
 #pragma once
 
+#include <new>
 #include <stdexcept>
+#include <string>
 
 namespace instnorm::cli {
 
@@ -9,5 +11,18 @@ namespace instnorm::cli {
 struct UsageError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
+
+// Calls body; what the library does not take, and a lack of memory, become errors of the data that
+// `about` names.
+template <class Body>
+void blaming(const std::string& about, const Body& body) {
+  try {
+    body();
+  } catch (const std::invalid_argument& e) {
+    throw std::runtime_error(about + ": " + e.what());
+  } catch (const std::bad_alloc&) {
+    throw std::runtime_error(about + ": not enough memory");
+  }
+}
 
 }  // namespace instnorm::cli

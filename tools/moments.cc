@@ -9,6 +9,7 @@
 
 #include "blocks.h"
 #include "commands.h"
+#include "errors.h"
 #include "moments_file.h"
 #include "npy_input.h"
 #include "row_algebra.h"
@@ -73,9 +74,7 @@ std::string table(const NpyInput& input, const std::vector<Summary>& channels) {
   return s + all.line("all");
 }
 
-}  // namespace
-
-void moments(const MomentsOptions& o) {
+void run(const MomentsOptions& o) {
   NpyInput input(o.input);
   std::optional<MomentsOutput> output;
   if (!o.output.empty()) output.emplace(o.output, input.N(), input.C(), o.force);
@@ -93,6 +92,12 @@ void moments(const MomentsOptions& o) {
   }
   print(table(input, channels));
   if (output) output->commit();
+}
+
+}  // namespace
+
+void moments(const MomentsOptions& options) {
+  blaming(options.input, [&] { run(options); });
 }
 
 }  // namespace instnorm::cli

@@ -38,3 +38,8 @@ def run(binary):
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def manual():
+    return (ROOT / "docs" / "command.md").read_text(encoding="utf-8")

@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-import oracle
+import cli_oracle as oracle
 
-RNG = np.random.default_rng(2)
 TINY_BLOCKS = {"INSTNORM_BLOCK_BYTES": "1"}
+
+
+@pytest.fixture(autouse=True)
+def the_same_numbers_in_any_order_of_tests():
+    global RNG
+    RNG = np.random.default_rng(2)
 
 
 @pytest.fixture
@@ -33,9 +38,9 @@ def files(tmp_path):
 
 
 def assert_statistics_close(got, want, std):
-    """Sums of float32 deviations, and where the result is float32, its rounding: a unit of float32,
-    of the value or of the deviations that it was made of."""
-    assert (np.abs(got - want) <= 2.0**-23 * (np.abs(want) + std)).all(), np.abs(got - want).max()
+    """Sums of float32 deviations from a centre near the mean, of which a few units are lost; and where
+    the result is float32, its rounding."""
+    assert (np.abs(got - want) <= 2.0**-20 * (np.abs(want) + std)).all(), np.abs(got - want).max()
 
 
 def test_default(run, files):

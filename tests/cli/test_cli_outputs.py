@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-import oracle
+import cli_oracle as oracle
 
 X = np.random.default_rng(3).normal(5, 2, (6, 2, 40)).astype(np.float32)
 

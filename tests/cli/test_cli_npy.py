@@ -9,9 +9,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import oracle
+import cli_oracle as oracle
 
-RNG = np.random.default_rng(1)
+
+@pytest.fixture(autouse=True)
+def the_same_numbers_in_any_order_of_tests():
+    global RNG
+    RNG = np.random.default_rng(1)
+
+
 DTYPES = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
 
 
