@@ -1,0 +1,187 @@
+// instnorm bench: checks, then times, then speaks in bytes.
+#include <instnorm/functional.h>
+#include <instnorm/runtime.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "bench_check.h"
+#include "bench_limit.h"
+#include "commands.h"
+#include "dtype.h"
+#include "errors.h"
+#include "text.h"
+
+namespace instnorm::cli {
+namespace {
+
+constexpr double kEps = 1e-5;
+constexpr double kSeconds = 0.5;  // for each shape
+constexpr std::size_t kMinRuns = 7;
+constexpr double kOneRun = 100e-6;  // what takes less is repeated: the clock costs 20 to 50 ns
+
+using Shape = std::array<std::int64_t, 3>;
+
+const std::vector<Shape> kShapes = {
+    {20, 100, 40}, {32, 64, 1000}, {8, 512, 4096}, {1, 2, 2'000'000}};
+
+std::string text_of(const Shape& s) { return Dims{s[0], s[1], s[2]}.str(); }
+
+// Values around 3 with deviation 2, the same in every run: sums of four uniform numbers.
+Tensor signal(const Shape& shape, DType dtype, std::uint64_t seed) {
+  Tensor t({shape[0], shape[1], shape[2]}, dtype);
+  auto* at = static_cast<std::byte*>(t.data());
+  std::uint64_t state = seed;
+  for (std::int64_t i = 0; i < t.numel(); ++i, at += size_of(dtype)) {
+    double sum = -2.0;
+    for (int k = 0; k < 4; ++k) {
+      // Knuth's MMIX generator; its upper bits are the random ones.
+      state = state * 6364136223846793005u + 1442695040888963407u;
+      sum += static_cast<double>(state >> 11) * 0x1p-53;
+    }
+    store_double(at, dtype, 3.0 + 2.0 * std::sqrt(3.0) * sum);
+  }
+  return t;
+}
+
+struct Contestant {
+  std::int64_t bytes;
+  std::function<void()> once;
+  int repeat = 1;
+  std::vector<double> seconds{};
+
+  double run() const {
+    const auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < repeat; ++i) once();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / repeat;
+  }
+  double gb_per_s() const {
+    std::vector<double> sorted = seconds;
+    const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
+    std::nth_element(sorted.begin(), middle, sorted.end());
+    return static_cast<double>(bytes) / *middle * 1e-9;
+  }
+};
+
+// All contestants in turn, so that what else the machine does hits them alike.
+void time_interleaved(std::vector<Contestant>& all) {
+  for (Contestant& c : all) {
+    c.run();  // pages, caches and threads are there afterwards
+    c.repeat = static_cast<int>(std::clamp(kOneRun / std::max(c.run(), 1e-9), 1.0, 10000.0));
+  }
+  const auto start = std::chrono::steady_clock::now();
+  while (all[0].seconds.size() < kMinRuns ||
+         std::chrono::steady_clock::now() - start < std::chrono::duration<double>(kSeconds)) {
+    for (Contestant& c : all) c.seconds.push_back(c.run());
+  }
+}
+
+struct Result {
+  Shape shape;
+  double copy = 0.0, forward = 0.0, backward = 0.0;  // GB/s; bytes read and written
+};
+
+Result measure(const Shape& shape, const BenchOptions& o) {
+  const Tensor x = signal(shape, o.dtype, 1);
+  Tensor y(x.shape(), o.dtype);
+  Moments moments;
+  instance_norm(x, y, {.eps = kEps, .save_moments = &moments});
+  std::string wrong = check_forward(x, y, kEps);
+  Tensor g, gx;
+  if (o.backward) {
+    g = signal(shape, o.dtype, 2);
+    gx = Tensor(x.shape(), o.dtype);
+    instance_norm_backward(x, g, moments, {.grad_input = gx}, {.eps = kEps});
+    if (wrong.empty()) wrong = check_backward(x, g, gx, kEps);
+  }
+  if (!wrong.empty()) throw std::invalid_argument(wrong);
+
+  const std::int64_t bytes = x.numel() * size_of(o.dtype);
+  const int threads = get_num_threads();
+  std::vector<Contestant> all;
+  for (const Copy how : kCopies) {
+    all.push_back({2 * bytes, [&, how] {
+                     copy(how, static_cast<const std::byte*>(x.data()),
+                          static_cast<std::byte*>(y.data()), bytes, threads);
+                   }});
+    // Few bytes are copied faster by one thread.
+    if (threads > 1) {
+      all.push_back({2 * bytes, [&, how] {
+                       copy(how, static_cast<const std::byte*>(x.data()),
+                            static_cast<std::byte*>(y.data()), bytes, 1);
+                     }});
+    }
+  }
+  const std::size_t copies = all.size();
+  all.push_back({2 * bytes, [&] { instance_norm(x, y, {.eps = kEps}); }});
+  if (o.backward) {
+    all.push_back({3 * bytes, [&] {
+                     instance_norm_backward(x, g, moments, {.grad_input = gx}, {.eps = kEps});
+                   }});
+  }
+  time_interleaved(all);
+  Result result{.shape = shape};
+  for (std::size_t i = 0; i < copies; ++i) result.copy = std::max(result.copy, all[i].gb_per_s());
+  result.forward = all[copies].gb_per_s();
+  if (o.backward) result.backward = all[copies + 1].gb_per_s();
+  return result;
+}
+
+std::string json(const std::vector<Result>& results, const BenchOptions& o) {
+  nlohmann::ordered_json j;
+  j["version"] = version();
+  j["cpu_target"] = cpu_target();
+  j["threads"] = get_num_threads();
+  j["dtype"] = name(o.dtype);
+  j["results"] = nlohmann::ordered_json::array();
+  for (const Result& r : results) {
+    nlohmann::ordered_json row = {{"shape", r.shape},
+                                  {"copy_gb_per_s", r.copy},
+                                  {"forward_gb_per_s", r.forward},
+                                  {"forward_of_copy", r.forward / r.copy}};
+    if (o.backward) {
+      row["backward_gb_per_s"] = r.backward;
+      row["backward_of_copy"] = r.backward / r.copy;
+    }
+    j["results"].push_back(row);
+  }
+  return j.dump(2) + "\n";
+}
+
+std::string heading(const BenchOptions& o) {
+  std::string s =
+      std::string(name(o.dtype)) + ", " + cpu_target() + ", " + std::to_string(get_num_threads()) +
+      (get_num_threads() == 1 ? " thread" : " threads") + "; GB/s read and written, medians\n" +
+      left("(N, C, L)", 22) + right("copy", 8) + right("forward", 10) + right("of copy", 10);
+  if (o.backward) s += right("backward", 10) + right("of copy", 10);
+  return s + "\n";
+}
+
+std::string line(const Result& r, const BenchOptions& o) {
+  const auto both = [&](double rate) {
+    return right(number("%.1f", rate), 10) + right(number("%.0f %%", 100 * rate / r.copy), 10);
+  };
+  return left(text_of(r.shape), 22) + right(number("%.1f", r.copy), 8) + both(r.forward) +
+         (o.backward ? both(r.backward) : "") + "\n";
+}
+
+}  // namespace
+
+void bench(const BenchOptions& o) {
+  std::vector<Result> results;
+  if (!o.json) print(heading(o));
+  for (const Shape& shape : o.shapes.empty() ? kShapes : o.shapes) {
+    blaming("bench " + text_of(shape), [&] { results.push_back(measure(shape, o)); });
+    if (!o.json) print(line(results.back(), o));
+  }
+  if (o.json) print(json(results, o));
+}
+
+}  // namespace instnorm::cli
