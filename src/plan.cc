@@ -45,20 +45,18 @@ Plan make_plan(const Problem& p, const Machine& machine) {
   const int operands = 1 + p.g.defined() + p.y.defined();
   plan.bytes = p.rows() * p.L * size * operands;
 
-  const std::int64_t worth = std::max<std::int64_t>(1, plan.bytes / kBytesPerThread);
-  plan.threads = static_cast<int>(std::min<std::int64_t>(machine.threads, worth));
-  plan.why_threads = plan.threads == 1 && machine.threads > 1 ? "too small to share"
-                     : plan.threads < machine.threads         ? "no more are worth their start"
-                                                              : "all that may be used";
+  // One thread or all of them: OpenMP's runtime ends the threads that a smaller team leaves over,
+  // with all that they keep, and starts them anew for the next larger one.
+  const bool worth = plan.bytes >= 2 * kBytesPerThread;
+  plan.threads = worth ? machine.threads : 1;
+  plan.why_threads = worth ? "all that may be used" : "too small to share";
   if (p.rows() >= plan.threads) {
-    plan.why_split = "a row or more for each thread";
+    plan.why_split = plan.threads > 1 ? "a row or more for each thread" : "one thread";
   } else if (plan.blocks >= plan.threads) {
     plan.split = Plan::Split::blocks;
     plan.why_split = "fewer rows than threads";
   } else {
-    plan.threads = static_cast<int>(std::max<std::int64_t>(1, p.rows()));
     plan.why_split = "fewer rows than threads, too short to share";
-    plan.why_threads = "one for each row";
   }
 
   const std::int64_t stream_from = plan.threads > 1 ? 2 * kStreamBytes : kStreamBytes;

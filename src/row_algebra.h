@@ -160,11 +160,11 @@ AffineCoefficients affine(Pair mean, double rstd, double weight, double bias, do
   AffineCoefficients k;
   k.scale = scale;
   k.a = rstd * weight;
-  k.centre = static_cast<double>(static_cast<Compute>(mean.hi));
-  const double rest = (mean.hi - k.centre) + mean.lo;
-  // A row that is bias by definition stays so where the mean is infinite or NaN * 0 would poison
-  // it.
-  k.b = rest == 0.0 ? bias : bias - rest * k.a;
+  const double centre = static_cast<double>(static_cast<Compute>(mean.hi));
+  const double rest = (mean.hi - centre) + mean.lo;
+  // A row that is its bias by definition takes nothing from the mean, which may be infinite.
+  k.centre = rstd == 0.0 ? 0.0 : centre;
+  k.b = (rstd == 0.0) | (rest == 0.0) ? bias : bias - rest * k.a;
   return k;
 }
 
@@ -223,7 +223,7 @@ inline ParameterGradients parameter_gradients(const GradientSums& sums, double c
 }
 
 // dx = weight * rstd * (g - mean(g) - xhat * mean(g * xhat)); where the moments are constants,
-// weight * rstd * g.
+// weight * rstd * g; where the row is its bias (rstd = 0, the count may be 0), 0.
 inline BackwardCoefficients backward_coefficients(const ParameterGradients& sums, double centre,
                                                   double mean, double rstd, double weight,
                                                   double count, bool constant_moments) {
@@ -232,8 +232,9 @@ inline BackwardCoefficients backward_coefficients(const ParameterGradients& sums
   k.p = weight * rstd;
   const double q = -k.p * rstd * sums.weight / count;
   const double r = -k.p * sums.bias / count - q * (mean - centre);
-  k.q = constant_moments ? 0.0 : q;
-  k.r = constant_moments ? 0.0 : r;
+  const bool only_g = constant_moments | (rstd == 0.0);
+  k.q = only_g ? 0.0 : q;
+  k.r = only_g ? 0.0 : r;
   return k;
 }
 

@@ -59,7 +59,7 @@ INSTNORM_API void instance_norm(const ConstView& x, const View& y, const Options
 struct Gradients {
   View grad_input{};   // x's shape and dtype; may be x or grad_output itself
   View grad_weight{};  // weight's shape; x's dtype or float32 (float64 for float64)
-  View grad_bias{};    // as grad_weight, (C,) without bias
+  View grad_bias{};    // as grad_weight; without a bias (C,) or (N, C)
 };
 
 struct BackwardOptions {

@@ -78,6 +78,17 @@ HWY_INLINE void BlockAffine(D d, const T* x, T* y, size_t n, const AffineCoeffic
   }
 }
 
+// p * g: x, which may be NaN, has no part in it
+template <class D, class T>
+struct ScaledValue {
+  const T* g;
+  hn::Vec<D> p;
+  template <class Reader>
+  HWY_INLINE hn::Vec<D> operator()(const Reader& reader, size_t i) const {
+    return hn::Mul(reader.Load(g + i), p);
+  }
+};
+
 // p * g + q * (x - centre) + r
 template <class D, class T>
 struct BackwardValue {
@@ -95,6 +106,10 @@ HWY_INLINE void BlockBackward(D d, const T* g, const T* x, T* dx, size_t n,
                               const BackwardCoefficients& k, bool stream) {
   using Compute = hn::TFromD<D>;
   const auto set = [d](double v) HWY_ATTR { return hn::Set(d, static_cast<Compute>(v)); };
+  if (k.q == 0.0 && k.r == 0.0) {
+    Combine(d, dx, n, stream, ScaledValue<D, T>{g, set(k.p)});
+    return;
+  }
   Combine(d, dx, n, stream, BackwardValue<D, T>{g, x, set(k.centre), set(k.p), set(k.q), set(k.r)});
 }
 

@@ -113,6 +113,16 @@ HWY_INLINE hn::Vec<D> LoadAs(D d, const T* p) {
   }
 }
 
+// double to float; beyond its range infinity, where Highway's scalar target has the largest float.
+template <class DF, class VD>
+HWY_INLINE hn::Vec<DF> ToFloat(DF df, VD v) {
+#if HWY_TARGET == HWY_SCALAR
+  return hn::Set(df, static_cast<float>(hn::GetLane(v)));
+#else
+  return hn::DemoteTo(df, v);
+#endif
+}
+
 template <class D, class T>
 HWY_INLINE void StoreAs(D d, hn::Vec<D> v, T* p) {
   using Compute = hn::TFromD<D>;
@@ -121,13 +131,13 @@ HWY_INLINE void StoreAs(D d, hn::Vec<D> v, T* p) {
   } else if constexpr (std::is_same_v<Compute, double>) {
     const hn::Rebind<float, D> df;
     if constexpr (std::is_same_v<T, float>) {
-      hn::StoreU(hn::DemoteTo(df, v), df, p);
+      hn::StoreU(ToFloat(df, v), df, p);
     } else {
       // double -> float -> 16 bits would round twice, so the first rounding is to odd: towards
       // zero, then the last bit set if anything was lost.
       const hn::RebindToUnsigned<decltype(df)> duf;
       const hn::RebindToSigned<decltype(df)> dif;
-      const auto nearest = hn::DemoteTo(df, v);
+      const auto nearest = ToFloat(df, v);
       const auto back = hn::PromoteTo(d, nearest);
       const auto inexact =
           hn::DemoteTo(df, hn::IfThenElse(hn::Ne(back, v), hn::Set(d, 1.0), hn::Zero(d)));
