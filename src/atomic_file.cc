@@ -26,6 +26,7 @@ namespace instnorm {
 struct UnfinishedFile {
   std::atomic<bool> taken{true};
   std::atomic<char*> path{nullptr};
+  std::atomic<char*> removed{nullptr};  // done with, where free() is not allowed
   UnfinishedFile* next = nullptr;
 };
 
@@ -56,6 +57,7 @@ UnfinishedFile* enlist(const std::string& path) {
 
 void strike_off(UnfinishedFile* slot) noexcept {
   std::free(slot->path.exchange(nullptr));
+  std::free(slot->removed.exchange(nullptr));
   slot->taken.store(false);
 }
 
@@ -262,8 +264,10 @@ void AtomicFile::discard() noexcept {
 void remove_unfinished_files() noexcept {
   const int saved = errno;
   for (UnfinishedFile* slot = unfinished_files.load(); slot != nullptr; slot = slot->next) {
-    // The string is left behind: free() is not for signal handlers.
-    if (const char* path = slot->path.exchange(nullptr)) ::unlink(path);
+    if (char* path = slot->path.exchange(nullptr)) {
+      ::unlink(path);
+      slot->removed.store(path);
+    }
   }
   errno = saved;
 }

@@ -322,8 +322,10 @@ std::string make_safetensors_header(TensorInfos& tensors) {
     }
     order.push_back(&entry);
   }
-  std::ranges::stable_sort(order, [](TensorInfos::pointer a, TensorInfos::pointer b) {
-    return find_word(a->second.dtype) > find_word(b->second.dtype);
+  std::ranges::sort(order, [](TensorInfos::pointer a, TensorInfos::pointer b) {
+    const Word* word_a = find_word(a->second.dtype);
+    const Word* word_b = find_word(b->second.dtype);
+    return word_a != word_b ? word_a > word_b : a->first < b->first;
   });
   std::string text = "{";
   std::uint64_t end = 0;

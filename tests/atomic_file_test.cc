@@ -10,7 +10,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <functional>
@@ -98,7 +100,7 @@ TEST(AtomicFile, TakesBytesInAnyOrder) {
 
 TEST(AtomicFile, ModeFollowsTheUmask) {
   const TemporaryFolder folder;
-  for (const mode_t mask : {022, 027, 077, 000}) {
+  for (const mode_t mask : {022u, 027u, 077u, 000u}) {
     const mode_t before = umask(mask);
     save(folder / "a", "x");
     umask(before);
@@ -183,8 +185,7 @@ TEST(AtomicFile, SaysWhyAPathCannotBeWritten) {
       {folder / std::string(300, 'a'), "File name too long"},
       {"/dev/fd/987654", "Bad file descriptor"}};
   for (const auto& [path, reason] : cases) {
-    EXPECT_EQ(error_of(path.c_str(), [&, &path = path] { AtomicFile(path, true); }), reason)
-        << path;
+    EXPECT_EQ(error_of(path.c_str(), [&] { AtomicFile(path, true); }), reason) << path;
   }
   EXPECT_THAT(folder.names(), ElementsAre("file", "folder", "loop"));
 }
@@ -293,19 +294,19 @@ TEST(AtomicFile, FinishesShortAndInterruptedWrites) {
       sigaddset(&alarm, SIGALRM);
       pthread_sigmask(SIG_BLOCK, &alarm, nullptr);
       std::vector<char> buffer(50'000);
-      while (got.size() < bytes.size()) {
-        const ssize_t n = read(ends[0], buffer.data(), buffer.size());
-        if (n > 0) got.append(buffer.data(), static_cast<std::size_t>(n));
+      ssize_t n;
+      while ((n = read(ends[0], buffer.data(), buffer.size())) > 0) {
+        got.append(buffer.data(), static_cast<std::size_t>(n));
         std::this_thread::sleep_for(std::chrono::microseconds(200));
       }
     });
-    save("/dev/fd/" + std::to_string(ends[1]), bytes);
-    reader.join();
+    EXPECT_NO_THROW(save("/dev/fd/" + std::to_string(ends[1]), bytes));
     setitimer(ITIMER_REAL, &never, nullptr);
     signal(SIGALRM, SIG_DFL);
+    close(ends[1]);  // the end of file for the reader
+    reader.join();
     EXPECT_TRUE(got == bytes);
     close(ends[0]);
-    close(ends[1]);
   }
 }
 

@@ -94,7 +94,7 @@ TEST(Safetensors, KnowsTheSizeOfEveryDType) {
       {"I32", 32}, {"U32", 32},    {"F32", 32},        {"C64", 64},    {"F64", 64},
       {"I64", 64}, {"U64", 64}};
   for (const auto& [dtype, bytes] : bytes_of_eight) {
-    const auto header = [dtype = dtype](std::size_t end) {
+    const auto header = [&](std::size_t end) {
       return std::string(R"({"a":{"dtype":")") + dtype + R"(","shape":[8],"data_offsets":[0,)" +
              std::to_string(end) + "]}}";
     };
@@ -115,7 +115,7 @@ TEST(Safetensors, RefusesAFileThatIsNoFile) {
       {"/dev/null", "not a regular file"},
       {"", "No such file or directory"}};
   for (const auto& [path, reason] : cases) {
-    EXPECT_EQ(error_of<std::runtime_error>([&, &path = path] { read_safetensors(path); }),
+    EXPECT_EQ(error_of<std::runtime_error>([&] { read_safetensors(path); }),
               "cannot read " + path + ": " + reason);
   }
   EXPECT_EQ(error_of<std::runtime_error>([] { read_safetensors(std::string("a\0b", 3)); }),
@@ -320,8 +320,7 @@ TEST(Safetensors, ReadsSlices) {
   reader.read("m", 1000, 0, slice);
   for (const auto& [first, count] : std::vector<std::pair<std::int64_t, std::int64_t>>{
            {998, 3}, {-1, 1}, {0, -1}, {1001, 0}, {1, INT64_MAX}, {INT64_MAX, INT64_MAX}}) {
-    EXPECT_THAT(error_of<std::invalid_argument>(
-                    [&, first = first, count = count] { reader.read("m", first, count, slice); }),
+    EXPECT_THAT(error_of<std::invalid_argument>([&] { reader.read("m", first, count, slice); }),
                 HasSubstr("tensor \"m\" has 1000 elements"));
   }
   EXPECT_THAT(error_of<std::invalid_argument>([&] { reader.read("x", 0, 0, slice); }),
@@ -385,8 +384,7 @@ TEST(Safetensors, RefusesToWriteWhatTheFormatDoesNotHave) {
       {{{"a", {"U8", {}, none}}}, "tensor \"a\" needs 1 bytes of data, got 0"},
       {{{"\xff", {"U8", {1}, one}}}, "is not UTF-8"}};
   for (const auto& [tensors, text] : cases) {
-    EXPECT_THAT(error_of<std::invalid_argument>(
-                    [&, &tensors = tensors] { write_safetensors(folder / "f", tensors); }),
+    EXPECT_THAT(error_of<std::invalid_argument>([&] { write_safetensors(folder / "f", tensors); }),
                 HasSubstr(text));
   }
   EXPECT_TRUE(folder.names().empty());

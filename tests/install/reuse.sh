@@ -1,5 +1,5 @@
 #!/bin/sh
-# A compiler launcher that takes the object which BUILD_DIR has, if it has it, and compiles otherwise.
+# A compiler launcher that takes the object of BUILD_DIR, if there is one, and compiles otherwise.
 #
 #   reuse.sh BUILD_DIR COMPILER ARGUMENT...
 set -eu
