@@ -12,7 +12,7 @@
 
 namespace instnorm::cli {
 
-// Bytes of input that are in memory at once, at most, unless a single instance is larger. The
+// Bytes of input and moments that are in memory at once, at most, unless one instance has more. The
 // environment variable INSTNORM_BLOCK_BYTES sets another number; throws UsageError for one that is
 // no positive integer.
 inline constexpr std::int64_t kBlockBytes = std::int64_t{64} << 20;

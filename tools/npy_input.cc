@@ -101,7 +101,8 @@ void NpyInput::read_header(std::int64_t file_size) {
 }
 
 std::int64_t NpyInput::instances_per_block(std::int64_t block_bytes) const {
-  const std::int64_t instance = empty() ? 1 : bytes() / n_;
+  // Short rows are smaller than their moments: count, mean, m2.
+  const std::int64_t instance = empty() ? 1 : bytes() / n_ + c_ * 3 * std::int64_t{sizeof(double)};
   return std::clamp<std::int64_t>(block_bytes / instance, 1, std::max<std::int64_t>(n_, 1));
 }
 

@@ -41,7 +41,7 @@ class NpyInput {
   bool empty() const { return header_.elements() == 0; }
   std::int64_t bytes() const { return header_.elements() * size_of(header_.dtype); }
 
-  // Instances of a block: as many as fit into `block_bytes`, but at least one.
+  // Instances of a block: as many as fit, with their moments, into `block_bytes`; at least one.
   std::int64_t instances_per_block(std::int64_t block_bytes) const;
 
   // Shape of `count` instances: that of the file with another N; (C, L) of a rank 2 file.

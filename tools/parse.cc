@@ -19,13 +19,12 @@ constexpr int kMostThreads = 4096;
 
 constexpr const char* kForce = "Replace files that exist";
 
-std::string kAboutStreams() {
-  return "Files are read in blocks of instances. Memory: 64 MiB of input (INSTNORM_BLOCK_BYTES "
-         "sets\n"
-         "another number) or one instance if that is larger, and as much again for input in "
-         "Fortran\n"
-         "order.";
-}
+// Under the options of the commands that read .npy files.
+constexpr const char* kMemory =
+    "Files are read in blocks of instances. Memory: 64 MiB for input and moments (the environment\n"
+    "variable INSTNORM_BLOCK_BYTES sets another number of bytes) or one instance if that is "
+    "larger,\n"
+    "and as much again for input in Fortran order.";
 
 // A number as Python and C write it, correctly rounded.
 CLI::Option* add_number(CLI::App* app, const std::string& name, double& value,
@@ -135,7 +134,7 @@ std::function<void()> describe_apply(CLI::App& app) {
   add_threads(sub);
   sub->add_flag("--explain", o->explain, "Say how the work is done, and do it");
   sub->add_flag("--force", o->force, kForce);
-  sub->footer(kAboutStreams());
+  sub->footer(kMemory);
   return [o] { apply(*o); };
 }
 
@@ -151,7 +150,7 @@ std::function<void()> describe_denormalize(CLI::App& app) {
   add_eps(sub, o->eps);
   add_threads(sub);
   sub->add_flag("--force", o->force, kForce);
-  sub->footer(kAboutStreams());
+  sub->footer(kMemory);
   return [o] { denormalize(*o); };
 }
 
@@ -164,7 +163,7 @@ std::function<void()> describe_moments(CLI::App& app) {
       ->type_name("FILE");
   add_threads(sub);
   sub->add_flag("--force", o->force, kForce);
-  sub->footer(kAboutStreams());
+  sub->footer(kMemory);
   return [o] { moments(*o); };
 }
 

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("INSTNORM_BUILD_DIR", ROOT / "build" / "release"))
+BUILD = pathlib.Path(os.environ.get("INSTNORM_BUILD_DIR", ROOT / "build" / "release")).resolve()
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +15,13 @@ def binary():
     path = BUILD / "tools" / "instnorm"
     assert path.exists(), f"{path} is not there: build it, or set INSTNORM_BUILD_DIR"
     return str(path)
+
+
+@pytest.fixture
+def plain_memory(binary):
+    """For tests of what happens without memory."""
+    if b"__asan_init" in pathlib.Path(binary).read_bytes():
+        pytest.skip("AddressSanitizer has an address space and an end of memory of its own")
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,11 @@
 """What lies on the disk after success, failure, a signal, and a full disk."""
 
+import io
 import os
-import pathlib
 import resource
 import signal
 import stat
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -42,12 +41,8 @@ OUTPUTS = {
 
 @pytest.fixture
 def with_moments(folder):
-    save_file(oracle_moments(), folder / "m.safetensors")
+    save_file({k: np.asarray(v, np.float64) for k, v in oracle.moments(X).items()}, folder / "m.safetensors")
     return folder
-
-
-def oracle_moments():
-    return {k: np.asarray(v, np.float64) for k, v in oracle.moments(X).items()}
 
 
 @pytest.mark.parametrize("case", OUTPUTS)
@@ -187,6 +182,11 @@ def test_a_full_disk(run, folder):
         subprocess.run(["umount", disk], check=True)
 
 
+def test_output_may_go_through_a_pipe(binary, folder):
+    done = subprocess.run([binary, "apply", "x.npy", "/dev/stdout"], cwd=folder, capture_output=True, check=True)
+    oracle.assert_close(np.load(io.BytesIO(done.stdout)), oracle.instance_norm(X), np.float32)
+
+
 def test_standard_output_that_cannot_be_written(run, folder, binary):
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full here")
@@ -200,13 +200,13 @@ def test_standard_output_that_cannot_be_written(run, folder, binary):
 @pytest.fixture
 def slow(binary, folder):
     """A run that takes seconds, one instance a block; started once its temporary file is there."""
-    with open(folder / "x.npy", "wb") as f:
-        np.lib.format.write_array_header_1_0(f, {"descr": "<f4", "fortran_order": False, "shape": (2_000_000, 1, 50)})
-        f.truncate(f.tell() + 2_000_000 * 50 * 4)
     (folder / "s.safetensors").unlink()
     started = []
 
-    def start(*words, **options):
+    def start(*words, instances=2_000_000, **options):
+        with open(folder / "x.npy", "wb") as f:
+            np.lib.format.write_array_header_1_0(f, {"descr": "<f4", "fortran_order": False, "shape": (instances, 1, 50)})
+            f.truncate(f.tell() + instances * 50 * 4)
         before = names(folder)
         process = subprocess.Popen([binary, "apply", "x.npy", "y.npy", "--threads", "1", *words], cwd=folder,
                                    env={**os.environ, "INSTNORM_BLOCK_BYTES": "1"}, stderr=subprocess.PIPE, **options)
@@ -240,6 +240,15 @@ def test_a_signal_leaves_the_old_file(slow, folder):
     process.send_signal(signal.SIGINT)
     process.wait(timeout=20)
     assert names(folder) == ["x.npy", "y.npy"] and (folder / "y.npy").read_text() == "precious"
+
+
+def test_when_the_second_name_is_taken_meanwhile_it_says_what_is_there(slow, folder):
+    process = slow("--save-moments", "m", instances=200_000)
+    (folder / "m").write_text("precious")
+    error = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 1
+    assert " m: " in error and error.endswith("; complete and in place: y.npy\n") and error.count("\n") == 1
+    assert names(folder) == ["m", "x.npy", "y.npy"] and (folder / "m").read_text() == "precious"
 
 
 def test_an_ignored_signal_stays_ignored(slow, folder):

@@ -158,7 +158,7 @@ def test_the_table_of_bench(run):
     assert "float32" in text and "(2, 3, 100)" in text and "%" in text and "backward" not in text
 
 
-def test_a_shape_beyond_memory(run):
+def test_a_shape_beyond_memory(plain_memory, run):
     assert "not enough memory" in run("bench", "--shape", "100000,100000,10000", status=1).error
 
 
