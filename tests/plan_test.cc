@@ -1,0 +1,116 @@
+// The plan: a function of the problem and the machine that divides the work sensibly, and prints
+// itself.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <instnorm/functional.h>
+
+#include <cstdint>
+#include <string>
+
+#include "plan.h"
+#include "problem.h"
+#include "views.h"
+
+namespace instnorm::test {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Shapes are planned for, never read: one element of memory stands for all.
+Problem problem_of(DType dtype, const Dims& shape, bool in_place = false,
+                   Pattern pattern = Pattern::dense) {
+  static double memory;
+  const Dims strides = strides_of(pattern, shape);
+  const View x = view(static_cast<void*>(&memory), dtype, shape, strides);
+  std::int64_t reach = 1;
+  for (int d = 0; d < shape.rank(); ++d) reach += (shape[d] - 1) * strides[d];
+  auto* behind = reinterpret_cast<std::byte*>(&memory) + reach * size_of(dtype);
+  const View y = view(static_cast<void*>(behind), dtype, shape, strides);
+  return normalize_problem(x, in_place ? x : y, {});
+}
+
+Plan plan_of(DType dtype, const Dims& shape, int threads, bool in_place = false,
+             Pattern pattern = Pattern::dense) {
+  return make_plan(problem_of(dtype, shape, in_place, pattern), {"AVX2", threads});
+}
+
+TEST(PlanTest, SmallCallsUseOneThread) {
+  EXPECT_EQ(plan_of(DType::float32, {2, 3, 40}, 16).threads, 1);
+  EXPECT_EQ(plan_of(DType::float32, {0, 3, 40}, 16).threads, 1);
+}
+
+TEST(PlanTest, LargeCallsUseAllThreadsAndNoMore) {
+  for (const int threads : {1, 2, 7, 64}) {
+    EXPECT_EQ(plan_of(DType::float32, {64, 100, 10'000}, threads).threads, threads);
+  }
+}
+
+TEST(PlanTest, MoreWorkNeverUsesFewerThreads) {
+  int before = 1;
+  for (std::int64_t n = 1; n < 1'000'000; n *= 3) {
+    const int threads = plan_of(DType::float32, {n, 8, 100}, 32).threads;
+    EXPECT_GE(threads, before) << n;
+    before = threads;
+  }
+  EXPECT_EQ(before, 32);
+}
+
+TEST(PlanTest, FewLongRowsAreSharedByBlocksAndManyAreNot) {
+  EXPECT_EQ(plan_of(DType::float32, {1, 1, 10'000'000}, 4).split, Plan::Split::blocks);
+  EXPECT_EQ(plan_of(DType::float32, {10, 100, 10'000}, 4).split, Plan::Split::rows);
+}
+
+// The summation tree depends on the row alone.
+TEST(PlanTest, BlocksDependOnDTypeAndLengthOnly) {
+  for (const DType dtype : kFloats) {
+    for (const std::int64_t L : {1000, 10'000, 1'000'000}) {
+      const Plan one = plan_of(dtype, {1, 1, L}, 1);
+      for (const int threads : {1, 3, 16}) {
+        for (const std::int64_t n : {1, 50}) {
+          for (const bool in_place : {false, true}) {
+            for (const Pattern pattern : {Pattern::dense, Pattern::channels_last}) {
+              const Plan p = plan_of(dtype, {n, 3, L}, threads, in_place, pattern);
+              EXPECT_EQ(p.block, one.block);
+              EXPECT_EQ(p.blocks, one.blocks);
+            }
+          }
+        }
+      }
+      EXPECT_GE(one.block * one.blocks, L);
+      EXPECT_LT(one.block * (one.blocks - 1), L);
+    }
+  }
+}
+
+TEST(PlanTest, StreamsOnlyWhatIsLargeDenseAndElsewhere) {
+  const Dims large = {64, 100, 10'000}, small = {2, 3, 40};
+  EXPECT_TRUE(plan_of(DType::float32, large, 2).stream);
+  EXPECT_TRUE(plan_of(DType::float64, large, 2).stream);
+  EXPECT_FALSE(plan_of(DType::float32, small, 2).stream);
+  EXPECT_FALSE(plan_of(DType::float32, large, 2, true).stream);
+  EXPECT_FALSE(plan_of(DType::float32, large, 2, false, Pattern::channels_last).stream);
+}
+
+TEST(PlanTest, BytesAreThoseReadAndWritten) {
+  EXPECT_EQ(plan_of(DType::float16, {2, 3, 100}, 1).bytes, 2 * 3 * 100 * 2 * 2);
+  EXPECT_EQ(plan_of(DType::float64, {2, 3, 100}, 1).bytes, 2 * 3 * 100 * 8 * 2);
+}
+
+TEST(PlanTest, PrintsItself) {
+  const Problem p = problem_of(DType::float32, {2, 3, 40});
+  const Machine machine{"AVX2", 4};
+  const std::string text = to_string(make_plan(p, machine), p, machine);
+  EXPECT_THAT(text, HasSubstr("N=2 C=3 L=40 float32"));
+  EXPECT_THAT(text, HasSubstr("AVX2"));
+  EXPECT_THAT(text, HasSubstr("1 of 4"));
+}
+
+TEST(Explain, SaysWhatTheCallWouldDo) {
+  std::vector<float> x(240), y(240);
+  const std::string text = explain(view(x, {2, 3, 40}), view(y, {2, 3, 40}));
+  EXPECT_THAT(text, HasSubstr("N=2 C=3 L=40 float32"));
+  EXPECT_EQ(y, std::vector<float>(240));
+}
+
+}  // namespace
+}  // namespace instnorm::test
