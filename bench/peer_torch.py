@@ -6,7 +6,8 @@
 Prints JSON: PyTorch's version and threads and, for each file, the median seconds of instance_norm,
 of group_norm with a group for each channel (the known faster way), and of a copy of the tensor into
 memory that is there. The three take turns, so that what else the machine does hits them alike.
-With --save, DIR/K.npy is what instance_norm made of the K-th file. Needs torch and numpy only.
+With --save, DIR/instance_norm-K.npy and DIR/group_norm-K.npy are what they made of the K-th file.
+Needs torch and numpy only.
 """
 
 import argparse
@@ -54,14 +55,14 @@ def main():
     for i, path in enumerate(args.files):
         x = torch.from_numpy(numpy.load(path))
         room = torch.empty_like(x)
-        results.append(median_seconds({
+        norms = {
             "instance_norm": lambda: torch.nn.functional.instance_norm(x, eps=EPS),
             "group_norm": lambda: torch.nn.functional.group_norm(x, x.shape[1], eps=EPS),
-            "copy": lambda: room.copy_(x),
-        }, args.seconds))
+        }
+        results.append(median_seconds({**norms, "copy": lambda: room.copy_(x)}, args.seconds))
         if args.save:
-            y = torch.nn.functional.instance_norm(x, eps=EPS)
-            numpy.save(args.save / f"{i}.npy", y.numpy())
+            for name, norm in norms.items():
+                numpy.save(args.save / f"{name}-{i}.npy", norm().numpy())
     print(json.dumps({"version": torch.__version__, "threads": torch.get_num_threads(),
                       "results": results}))
 

@@ -45,7 +45,8 @@ def torch_results(arrays, threads, seconds=0.5):
         report = json.loads(run([python, PEER, "--threads", threads, "--seconds", seconds,
                                  "--save", folder, *files]))
         for i, result in enumerate(report["results"]):
-            result["y"] = numpy.load(folder / f"{i}.npy")
+            result["y"] = {name: numpy.load(folder / f"{name}-{i}.npy")
+                           for name in ("instance_norm", "group_norm")}
     return report
 
 

@@ -94,7 +94,8 @@ def report(instnorm, name, what, xs, remark, machine, seconds):
     error = f"at most {max(map(peers.largest_error, ys, xs)):.1e} from the definition in float64"
     if torch:
         theirs = sum(result["instance_norm"] for result in torch["results"])
-        error += f"; PyTorch {max(peers.largest_error(r['y'], x) for r, x in zip(torch['results'], xs)):.1e}"
+        their_ys = [result["y"]["instance_norm"] for result in torch["results"]]
+        error += f"; PyTorch {max(map(peers.largest_error, their_ys, xs)):.1e}"
         line("", f"PyTorch takes {time_text(theirs)}: {theirs / total:.3g} times as long")
     line("error", error)
     line("check", "every value within 1e-6 * (1 + |y|)" if right else "FAILED: beyond 1e-6 * (1 + |y|)")
