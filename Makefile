@@ -10,7 +10,7 @@ BUILD  := build/$(PRESET)
 VENV   := .venv/bin
 SOURCES = $(shell git ls-files '*.h' '*.cc')
 
-.PHONY: help demo test format lint clean
+.PHONY: help demo test format check-format lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -47,11 +47,13 @@ test: .venv/test.stamp
 format: .venv/test.stamp
 	$(VENV)/clang-format -i $(SOURCES)
 
-lint: .venv/test.stamp
-	scripts/install_deps.sh ci
+check-format: .venv/test.stamp
 	$(VENV)/clang-format --dry-run -Werror $(SOURCES)
-	cmake --preset asan -DCMAKE_EXPORT_COMPILE_COMMANDS=ON
-	scripts/clang_tidy.sh build/asan $(JOBS)
+
+lint: check-format
+	scripts/install_deps.sh ci
+	cmake --preset tsan -DCMAKE_EXPORT_COMPILE_COMMANDS=ON
+	scripts/clang_tidy.sh build/tsan $(JOBS)
 
 clean:
 	rm -rf build demo-output .venv

@@ -24,7 +24,10 @@ cmake_is_enough || packages+=(cmake)
 have ninja || packages+=(ninja-build)
 "${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 libraries=(libhwy-dev libcli11-dev nlohmann-json3-dev)
-[ "$level" = build ] || libraries+=(libgtest-dev libgmock-dev)
+if [ "$level" != build ]; then
+  libraries+=(libgtest-dev libgmock-dev)
+  have pkg-config || have pkgconf || packages+=(pkg-config)
+fi
 if [ "$level" = ci ]; then
   libraries+=(libclang-rt-19-dev libomp-19-dev)
   have clang++-19 || packages+=(clang-19)
