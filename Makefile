@@ -1,0 +1,59 @@
+# The commands that people type; `make help` lists them. What they need is installed by apt
+# (scripts/install_deps.sh) and by pip into .venv.
+
+PRESET ?= release
+JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
+PYTHON ?= python3
+export PYTHON
+
+BUILD  := build/$(PRESET)
+VENV   := .venv/bin
+SOURCES = $(shell git ls-files '*.h' '*.cc')
+
+.PHONY: help demo test format check-format lint clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo     normalise real signals and draw them: demo-output/instnorm-demo.png'
+	@echo 'make test     build, run all tests, print a summary'
+	@echo 'make format   format the C++ sources'
+	@echo 'make lint     check the format and run clang-tidy (installs clang-tidy 19)'
+	@echo 'make clean    remove build/, demo-output/ and .venv/'
+	@echo
+	@echo 'PRESET=ci turns warnings into errors; JOBS=1 builds on one core; PYTHON=python3.12 chooses.'
+
+.venv/%.stamp: requirements/%.txt requirements/demo.txt
+	scripts/install_deps.sh build
+	$(PYTHON) -m venv .venv
+	$(VENV)/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+demo: .venv/demo.stamp
+	scripts/install_deps.sh build
+	cmake --preset demo
+	cmake --build --preset demo -j $(JOBS)
+	$(VENV)/python examples/demo.py --instnorm build/demo/tools/instnorm
+
+test: .venv/test.stamp
+	scripts/install_deps.sh test
+	cmake --preset $(PRESET)
+	cmake --build --preset $(PRESET) -j $(JOBS)
+	@ctest --test-dir $(BUILD) -j $(JOBS) --output-on-failure --output-junit ctest.xml; ctest=$$?; \
+	INSTNORM_BUILD_DIR=$(CURDIR)/$(BUILD) $(VENV)/python -m pytest -q tests \
+	  --junitxml=$(BUILD)/pytest.xml; pytest=$$?; \
+	$(VENV)/python scripts/test_summary.py $(BUILD)/ctest.xml $(BUILD)/pytest.xml \
+	  && test $$ctest -eq 0 && test $$pytest -eq 0
+
+format: .venv/test.stamp
+	$(VENV)/clang-format -i $(SOURCES)
+
+check-format: .venv/test.stamp
+	$(VENV)/clang-format --dry-run -Werror $(SOURCES)
+
+lint: check-format
+	scripts/install_deps.sh ci
+	cmake --preset tsan -DCMAKE_EXPORT_COMPILE_COMMANDS=ON
+	scripts/clang_tidy.sh build/tsan $(JOBS)
+
+clean:
+	rm -rf build demo-output .venv
