@@ -67,7 +67,7 @@ inline constexpr int kMaxRank = 8;
 // Extents or strides of a view: up to kMaxRank numbers, without an allocation.
 class Dims {
  public:
-  Dims() = default;
+  Dims() {}  // NOLINT: with "= default", {} would clear the array first
   Dims(std::initializer_list<std::int64_t> dims) : Dims(dims.begin(), dims.size()) {}
   // Throws std::invalid_argument if rank > kMaxRank.
   INSTNORM_API Dims(const std::int64_t* dims, std::size_t rank);

@@ -1,0 +1,54 @@
+// Between Python's exceptions and C++'s: raised as Python's with a message, and caught at the
+// border.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+
+#include <exception>
+#include <new>
+#include <stdexcept>
+#include <string>
+
+namespace instnorm::python {
+
+namespace nb = nanobind;
+
+// Throws the Python exception `type` with that message.
+[[noreturn]] inline void raise(PyObject* type, const std::string& message) {
+  PyErr_SetString(type, message.c_str());
+  throw nb::python_error();
+}
+
+// Where an argument stands: messages begin with "[op] name".
+struct Argument {
+  const char* op;
+  const char* name;
+
+  [[noreturn]] void fail(PyObject* type, const std::string& what) const {
+    raise(type, std::string("[") + op + "] " + name + " " + what);
+  }
+};
+
+// str(object), and the name of its type, for messages.
+inline std::string text(nb::handle object) { return nb::cast<std::string>(nb::str(object)); }
+inline std::string class_of(nb::handle object) { return text(object.type().attr("__name__")); }
+
+// Runs the body of a function of Python's C API, where no C++ exception may pass.
+template <class Body>
+PyObject* guarded(const Body& body) {
+  try {
+    return body();
+  } catch (nb::python_error& error) {
+    error.restore();
+  } catch (const std::invalid_argument& error) {
+    PyErr_SetString(PyExc_ValueError, error.what());
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+  }
+  return nullptr;
+}
+
+}  // namespace instnorm::python

@@ -1,0 +1,98 @@
+from typing import Literal, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._module import InstanceNorm1d
+from ._moments import Moments
+from ._typing import Array, ArrayT, BiasT, WeightT
+
+@overload
+def instance_norm(
+    input: ArrayT,
+    running_mean: Array | None = None,
+    running_var: Array | None = None,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-05,
+    *,
+    out: ArrayT | None = None,
+    lengths: Array | None = None,
+    mask: Array | None = None,
+    nan_policy: Literal["propagate", "omit", "raise"] = "propagate",
+    data_format: Literal["NCL", "NLC"] = "NCL",
+    weight_offset: float = 0.0,
+    activation: str | None = None,
+    moments: Moments | None = None,
+    return_moments: Literal[False] = False,
+) -> ArrayT: ...
+@overload
+def instance_norm(
+    input: ArrayT,
+    running_mean: Array | None = None,
+    running_var: Array | None = None,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-05,
+    *,
+    out: ArrayT | None = None,
+    lengths: Array | None = None,
+    mask: Array | None = None,
+    nan_policy: Literal["propagate", "omit", "raise"] = "propagate",
+    data_format: Literal["NCL", "NLC"] = "NCL",
+    weight_offset: float = 0.0,
+    activation: str | None = None,
+    moments: Moments | None = None,
+    return_moments: Literal[True],
+) -> tuple[ArrayT, Moments]: ...
+def instance_norm_backward(
+    grad_output: Array,
+    input: ArrayT,
+    moments: Moments,
+    weight: WeightT = None,  # type: ignore[assignment]
+    bias: BiasT = None,  # type: ignore[assignment]
+    eps: float = 1e-05,
+    *,
+    use_input_stats: bool = True,
+    lengths: Array | None = None,
+    mask: Array | None = None,
+    nan_policy: Literal["propagate", "omit", "raise"] = "propagate",
+    data_format: Literal["NCL", "NLC"] = "NCL",
+    weight_offset: float = 0.0,
+    activation: str | None = None,
+) -> tuple[ArrayT, WeightT, BiasT]: ...
+def moments(
+    input: Array,
+    *,
+    lengths: Array | None = None,
+    mask: Array | None = None,
+    nan_policy: Literal["propagate", "omit", "raise"] = "propagate",
+    data_format: Literal["NCL", "NLC"] = "NCL",
+) -> Moments: ...
+def denormalize(
+    y: ArrayT,
+    m: Moments,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    eps: float = 1e-05,
+    *,
+    weight_offset: float = 0.0,
+    data_format: Literal["NCL", "NLC"] = "NCL",
+    out: ArrayT | None = None,
+) -> ArrayT: ...
+def get_num_threads() -> int: ...
+def set_num_threads(k: int) -> None: ...
+def version() -> str: ...
+def cpu_target() -> str: ...
+def available_cpu_targets() -> list[str]: ...
+def openmp_library() -> str: ...
+def moments_empty(n: int, c: int) -> Moments: ...
+def moments_var(self: Moments, ddof: int) -> NDArray[np.float64]: ...
+def moments_std(self: Moments, ddof: int) -> NDArray[np.float64]: ...
+def moments_merge(self: Moments, other: Moments) -> Moments: ...
+def save_module(layer: InstanceNorm1d, path: bytes) -> None: ...
+def load_module(layer: InstanceNorm1d, path: bytes) -> None: ...

@@ -1,0 +1,16 @@
+"""What the stubs call an array."""
+
+from typing import Any, Protocol, TypeVar
+
+
+class Array(Protocol):
+    """An array that speaks DLPack: NumPy's, PyTorch's, JAX's, ..."""
+
+    def __dlpack__(self) -> Any: ...
+
+    def __dlpack_device__(self) -> tuple[Any, Any]: ...
+
+
+ArrayT = TypeVar("ArrayT", bound=Array)
+WeightT = TypeVar("WeightT", bound=Array | None)
+BiasT = TypeVar("BiasT", bound=Array | None)
