@@ -3,6 +3,7 @@
 import os
 import pathlib
 
+import numpy as np
 import pytest
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -15,3 +16,8 @@ def build_dir():
     if not (path / "CMakeCache.txt").is_file():
         pytest.skip(f"there is no CMake build in {path}")
     return path.resolve()
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20240229)
