@@ -71,7 +71,8 @@ class Gradient {
   std::optional<NewArray> made_;
 };
 
-PyObject* instance_norm(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+PyObject* call_instance_norm(PyObject*, PyObject* const* args, Py_ssize_t nargs,
+                             PyObject* kwnames) {
   enum {
     input,
     running_mean,
@@ -140,8 +141,8 @@ PyObject* instance_norm(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyOb
   });
 }
 
-PyObject* instance_norm_backward(PyObject*, PyObject* const* args, Py_ssize_t nargs,
-                                 PyObject* kwnames) {
+PyObject* call_instance_norm_backward(PyObject*, PyObject* const* args, Py_ssize_t nargs,
+                                      PyObject* kwnames) {
   enum { grad_output, input, moments, weight, bias, eps, use_input_stats, weight_offset };
   static Parameter parameters[] = {{"grad_output"},
                                    {"input"},
@@ -178,7 +179,7 @@ PyObject* instance_norm_backward(PyObject*, PyObject* const* args, Py_ssize_t na
   });
 }
 
-PyObject* moments(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+PyObject* call_moments(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   enum { input };
   static Parameter parameters[] = {{"input"},
                                    {"lengths", "None"},
@@ -195,7 +196,7 @@ PyObject* moments(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* 
   });
 }
 
-PyObject* denormalize(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+PyObject* call_denormalize(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   enum { y, moments, weight, bias, eps, weight_offset, out };
   static Parameter parameters[] = {{"y"},      {"m"},
                                    {"weight"}, {"bias"},
@@ -230,10 +231,11 @@ PyMethodDef definition(const char* name, Function function, const char* doc) {
 
 void init_functions(nb::module_& module) {
   static PyMethodDef definitions[] = {
-      definition("instance_norm", instance_norm, docs::kInstanceNorm),
-      definition("instance_norm_backward", instance_norm_backward, docs::kInstanceNormBackward),
-      definition("moments", moments, docs::kMoments),
-      definition("denormalize", denormalize, docs::kDenormalize)};
+      definition("instance_norm", call_instance_norm, docs::kInstanceNorm),
+      definition("instance_norm_backward", call_instance_norm_backward,
+                 docs::kInstanceNormBackward),
+      definition("moments", call_moments, docs::kMoments),
+      definition("denormalize", call_denormalize, docs::kDenormalize)};
   // Where people find them, and pickle looks for them.
   const nb::str home("instnorm");
   for (PyMethodDef& d : definitions) {
