@@ -38,6 +38,8 @@ test: .venv/test.stamp
 	scripts/install_deps.sh test
 	cmake --preset $(PRESET)
 	cmake --build --preset $(PRESET) -j $(JOBS)
+	CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(VENV)/python -m pip install --quiet --disable-pip-version-check \
+	  --no-build-isolation --no-deps .
 	@ctest --test-dir $(BUILD) -j $(JOBS) --output-on-failure --output-junit ctest.xml; ctest=$$?; \
 	INSTNORM_BUILD_DIR=$(CURDIR)/$(BUILD) $(VENV)/python -m pytest -q tests \
 	  --junitxml=$(BUILD)/pytest.xml; pytest=$$?; \

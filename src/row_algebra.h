@@ -164,7 +164,8 @@ AffineCoefficients affine(Pair mean, double rstd, double weight, double bias, do
   const double rest = (mean.hi - centre) + mean.lo;
   // A row that is its bias by definition takes nothing from the mean, which may be infinite.
   k.centre = rstd == 0.0 ? 0.0 : centre;
-  k.b = (rstd == 0.0) | (rest == 0.0) ? bias : bias - rest * k.a;
+  const bool only_bias = (rstd == 0.0) | (rest == 0.0);
+  k.b = only_bias ? bias : bias - rest * k.a;
   return k;
 }
 
@@ -199,7 +200,9 @@ inline bool fits_float(const BackwardCoefficients& k) {
 template <class Compute>
 bool common_gradient_row(double mean, double var) {
   if constexpr (!std::is_same_v<Compute, float>) return true;
-  return !((var != 0.0) & (var < kSmallestVariance)) & !(std::fabs(mean) > kLargestCentre);
+  const bool vanishing = (var != 0.0) & (var < kSmallestVariance);
+  const bool far = std::fabs(mean) > kLargestCentre;
+  return !(vanishing | far);
 }
 
 // And can the sums that came of it be trusted?
