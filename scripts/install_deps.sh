@@ -27,6 +27,10 @@ libraries=(libhwy-dev libcli11-dev nlohmann-json3-dev)
 if [ "$level" != build ]; then
   libraries+=(libgtest-dev libgmock-dev)
   have pkg-config || have pkgconf || packages+=(pkg-config)
+  # The Python package is compiled.
+  "${PYTHON:-python3}" -c 'import os, sysconfig
+raise SystemExit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/dev/null ||
+    packages+=(python3-dev)
 fi
 if [ "$level" = ci ]; then
   libraries+=(libclang-rt-19-dev libomp-19-dev)
