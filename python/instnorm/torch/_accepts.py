@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_HALVES = (torch.float16, torch.bfloat16)
+HALVES = (torch.float16, torch.bfloat16)
 _PLAIN = (Tensor, torch.nn.Parameter)
 
 
@@ -23,14 +23,19 @@ def halves(
 
 
 def parameters(dtype: torch.dtype, weight: Tensor | None, bias: Tensor | None, tracked: bool) -> bool:
-    possible = (dtype, torch.float32) if dtype in _HALVES else (dtype,)
+    possible = (dtype, torch.float32) if dtype in HALVES else (dtype,)
     return all(p is None or p.dtype in possible for p in (weight, bias)) and (
-        dtype not in _HALVES or halves(dtype, weight, bias, tracked)
+        dtype not in HALVES or halves(dtype, weight, bias, tracked)
     )
 
 
 def numbers(use_input_stats: object, momentum: object, eps: object) -> bool:
     return type(use_input_stats) is bool and type(momentum) is float and type(eps) is float
+
+
+def writable(buffer: Tensor) -> bool:
+    """An inference tensor is not, outside of inference mode."""
+    return not buffer.is_inference() or torch.is_inference_mode_enabled()
 
 
 def call(

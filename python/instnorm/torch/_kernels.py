@@ -105,7 +105,7 @@ def backward(
     return _C.instance_norm_backward(
         constant(grad_output),
         constant(input),
-        moments,
+        moments.detach() if isinstance(moments, Moments) else moments,
         constant(weight),
         constant(bias),
         eps,

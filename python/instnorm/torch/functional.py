@@ -196,24 +196,27 @@ def normalize(
         return _overridden(*arguments)
     if special():
         return _in_special_mode(*arguments)
-    if (
-        type(eps) is float
-        and type(momentum) is float
-        and input.dim() > 2
-        and input.numel()
-        and (weight is None or weight.dim() < 2)
-        and (bias is None or bias.dim() < 2)
-        and (
-            input.dtype not in _accepts._HALVES
-            or _accepts.halves(input.dtype, weight, bias, running_mean is not None)
-        )
-    ):
-        try:
-            if torch.is_grad_enabled() and (
+    try:
+        if (
+            type(eps) is float
+            and type(momentum) is float
+            and input.dim() > 2
+            and input.numel()
+            and (weight is None or weight.dim() < 2)
+            and (bias is None or bias.dim() < 2)
+            and (running_mean is None or not use_input_stats or _accepts.writable(running_mean))
+            and (
+                input.dtype not in _accepts.HALVES
+                or _accepts.halves(input.dtype, weight, bias, running_mean is not None)
+            )
+        ):
+            if not torch.is_grad_enabled() or not (
                 input.requires_grad
                 or (weight is not None and weight.requires_grad)
                 or (bias is not None and bias.requires_grad)
             ):
+                return _kernels.normalize(*arguments)
+            if not any(p is not None and p.is_inference() for p in (weight, bias)):
                 y: Tensor = InstanceNorm.apply(  # type: ignore[no-untyped-call]
                     input,
                     weight,
@@ -228,9 +231,11 @@ def normalize(
                     False,
                 )
                 return y
-            return _kernels.normalize(*arguments)
-        except (TypeError, ValueError):
-            pass
+    except (TypeError, ValueError, AttributeError):
+        pass  # not what the kernels take, or no tensors
+    except RuntimeError:
+        if input.layout == torch.strided:
+            raise
     return _uncommon(*arguments)
 
 
