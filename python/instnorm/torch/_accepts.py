@@ -33,6 +33,11 @@ def numbers(use_input_stats: object, momentum: object, eps: object) -> bool:
     return type(use_input_stats) is bool and type(momentum) is float and type(eps) is float
 
 
+def per_instance(*parameters: Tensor | None) -> bool:
+    """Is one of them (N, C)? PyTorch has no such thing."""
+    return any(isinstance(p, Tensor) and p.dim() == 2 for p in parameters)
+
+
 def writable(buffer: Tensor) -> bool:
     """An inference tensor is not, outside of inference mode."""
     return not buffer.is_inference() or torch.is_inference_mode_enabled()

@@ -19,7 +19,9 @@ def differentiating_forward() -> bool:
 
 def recorded() -> bool:
     """Does somebody record or replace PyTorch's operators: fake tensors, tracers, exporters?"""
-    return _dispatch_modes() > 0 or _tracing() is not None or exporting()
+    if torch.compiler.is_compiling():
+        return exporting()
+    return _dispatch_modes() > 0 or _tracing() is not None
 
 
 def special() -> bool:

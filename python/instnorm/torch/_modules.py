@@ -52,6 +52,60 @@ class _Extended(torch.nn.modules.instancenorm._InstanceNorm):
         else:
             super().reset_parameters()
 
+    def forward(
+        self, input: Tensor, lengths: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Normalise (N, C, L) or (C, L); with data_format "NLC", (N, L, C) or (L, C).
+
+        ``lengths`` and ``mask`` are those of `functional.instance_norm`.
+        """
+        if isinstance(input, Proxy) and _is_inside(self, input):
+            # A layer is one node for torch.fx, as PyTorch's is.
+            return _fx_node(self, input, lengths, mask)
+        if lengths is None and mask is None and self.data_format == "NCL" and self.activation is None:
+            y: Tensor = super().forward(input)
+            return y
+        self._check_input_dim(input)
+        self._check_channels(input)
+        return functional.instance_norm(
+            input,
+            *self._state(),
+            lengths=lengths,
+            mask=mask,
+            data_format=self.data_format,
+            activation=self.activation,
+        )
+
+    def _apply_instance_norm(self, input: Tensor) -> Tensor:
+        return functional.normalize(input, *self._state())
+
+    def _state(self) -> tuple[Any, ...]:
+        momentum = self.momentum
+        return (
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training or not self.track_running_stats,
+            momentum if momentum is not None else 0.0,
+            self.eps,
+        )
+
+    def _check_channels(self, input: Tensor) -> None:
+        dim = input.dim() - (1 if self.data_format == "NLC" else 2)
+        if input.size(dim) == self.num_features:
+            return
+        if self.affine:
+            raise ValueError(
+                f"expected input's size at dim={dim} to match num_features ({self.num_features}), "
+                f"but got: {input.size(dim)}."
+            )
+        warnings.warn(
+            f"input's size at dim={dim} does not match num_features. You can silence this warning "
+            "by not passing in num_features, which is not used because affine=False",
+            stacklevel=3,
+        )
+
 
 def _base_arguments(bias: bool) -> dict[str, bool]:
     return {"bias": bias} if _BASE_HAS_BIAS else {}
@@ -112,62 +166,6 @@ class InstanceNorm1d(_Extended, torch.nn.InstanceNorm1d):
             **_base_arguments(bias),
         )
         self._extend(bias, data_format, activation)
-
-    def forward(
-        self, input: Tensor, lengths: Tensor | None = None, mask: Tensor | None = None
-    ) -> Tensor:
-        """Normalise (N, C, L) or (C, L); with data_format "NLC", (N, L, C) or (L, C).
-
-        ``lengths`` and ``mask`` are those of `functional.instance_norm`.
-        """
-        if isinstance(input, Proxy) and _is_inside(self, input):
-            # A layer is one node for torch.fx, as PyTorch's is.
-            return _fx_node(self, input, lengths, mask)
-        if lengths is None and mask is None and self.data_format == "NCL" and self.activation is None:
-            y: Tensor = super().forward(input)
-            return y
-        self._check_input_dim(input)
-        self._check_channels(input)
-        unbatched = input.dim() == 2
-        y = functional.instance_norm(
-            input.unsqueeze(0) if unbatched else input,
-            *self._state(),
-            lengths=lengths,
-            mask=_batched(mask, unbatched),
-            data_format=self.data_format,
-            activation=self.activation,
-        )
-        return y.squeeze(0) if unbatched else y
-
-    def _apply_instance_norm(self, input: Tensor) -> Tensor:
-        return functional.normalize(input, *self._state())
-
-    def _state(self) -> tuple[Any, ...]:
-        momentum = self.momentum
-        return (
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            self.training or not self.track_running_stats,
-            momentum if momentum is not None else 0.0,
-            self.eps,
-        )
-
-    def _check_channels(self, input: Tensor) -> None:
-        dim = input.dim() - (1 if self.data_format == "NLC" else 2)
-        if input.size(dim) == self.num_features:
-            return
-        if self.affine:
-            raise ValueError(
-                f"expected input's size at dim={dim} to match num_features ({self.num_features}), "
-                f"but got: {input.size(dim)}."
-            )
-        warnings.warn(
-            f"input's size at dim={dim} does not match num_features. You can silence this warning "
-            "by not passing in num_features, which is not used because affine=False",
-            stacklevel=3,
-        )
 
     def __prepare_scriptable__(self) -> torch.nn.Module:
         """For torch.jit.script: PyTorch's layer with the same tensors."""
@@ -248,8 +246,3 @@ def _fx_node(
     tracer = input.tracer
     path = tracer.path_of_module(module)  # type: ignore[attr-defined]
     return tracer.create_proxy("call_module", path, (input,), keywords)
-
-
-def _batched(mask: Tensor | None, unbatched: bool) -> Tensor | None:
-    """The mask of an unbatched input may be of its shape."""
-    return mask.unsqueeze(0) if mask is not None and unbatched and mask.dim() == 2 else mask

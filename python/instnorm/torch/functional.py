@@ -190,7 +190,11 @@ def normalize(
 ) -> Tensor:
     """instance_norm without extras. What is common goes first, and unchecked: the kernels check."""
     arguments = (input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
+    y: Tensor
     if torch.compiler.is_compiling():
+        if _accepts.per_instance(weight, bias):
+            y = _with_extras(*arguments, NONE, None, False)
+            return y
         return _compiled.normalize(*arguments)
     if has_torch_function_variadic(input, running_mean, running_var, weight, bias):
         return _overridden(*arguments)
@@ -217,7 +221,7 @@ def normalize(
             ):
                 return _kernels.normalize(*arguments)
             if not any(p is not None and p.is_inference() for p in (weight, bias)):
-                y: Tensor = InstanceNorm.apply(  # type: ignore[no-untyped-call]
+                y = InstanceNorm.apply(  # type: ignore[no-untyped-call]
                     input,
                     weight,
                     bias,
@@ -282,6 +286,9 @@ def _in_special_mode(
     eps: float,
 ) -> Tensor:
     tensors = (input, running_mean, running_var, weight, bias)
+    if _accepts.per_instance(weight, bias):
+        y: Tensor = _with_extras(*tensors, use_input_stats, momentum, eps, NONE, None, False)
+        return y
     if (
         differentiating_forward()
         and input.device.type == "cpu"
@@ -345,7 +352,7 @@ def _uncommon(
         as_eps, as_momentum = _number(eps), _number(momentum)
         if as_eps is not None and as_momentum is not None:
             return normalize(*tensors, use_input_stats, as_momentum, as_eps)
-    elif any(isinstance(p, Tensor) and p.dim() == 2 for p in (weight, bias)):
+    elif _accepts.per_instance(weight, bias):
         y: Tensor = _with_extras(*tensors, use_input_stats, momentum, eps, NONE, None, False)
         return y
     return F.instance_norm(*tensors, use_input_stats, momentum, eps)
