@@ -24,15 +24,16 @@ def recorded() -> bool:
     return _dispatch_modes() > 0 or _tracing() is not None
 
 
-def special() -> bool:
+def in_special_mode() -> bool:
     """Is either so? Then a tensor may be more than its memory, and kernels are out of place."""
     return bool(
-        _transforms_active()
-        or _dispatch_modes()
-        or forward_ad._current_level >= 0
-        or _tracing() is not None
-        or torch.compiler.is_compiling()
+        _transforms_active() or _dispatch_modes() or _tracing() or forward_ad._current_level >= 0
     )
+
+
+def special() -> bool:
+    """The same, or compiling."""
+    return torch.compiler.is_compiling() or in_special_mode()
 
 
 def exporting() -> bool:

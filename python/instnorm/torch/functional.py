@@ -17,6 +17,7 @@ from typing import Any, Literal, overload
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.overrides import (
     _get_overloaded_args,
     handle_torch_function,
@@ -26,7 +27,7 @@ from torch.overrides import (
 from . import _accepts, _compiled, _formulas, _kernels
 from ._autograd import InstanceNorm
 from ._extras import NONE, Activation, DataFormat, Extras, NanPolicy, check
-from ._modes import differentiating_forward, special
+from ._modes import _dispatch_modes, _tracing, _transforms_active, differentiating_forward, special
 from ._moments import Moments
 
 __all__ = ["Moments", "denormalize", "instance_norm", "moments"]
@@ -198,7 +199,8 @@ def normalize(
         return _compiled.normalize(*arguments)
     if has_torch_function_variadic(input, running_mean, running_var, weight, bias):
         return _overridden(*arguments)
-    if special():
+    # in_special_mode(), without the call.
+    if _transforms_active() or _dispatch_modes() or _tracing() or forward_ad._current_level >= 0:
         return _in_special_mode(*arguments)
     try:
         if (
@@ -206,19 +208,22 @@ def normalize(
             and type(momentum) is float
             and input.dim() > 2
             and input.numel()
-            and (weight is None or weight.dim() < 2)
-            and (bias is None or bias.dim() < 2)
+            and (weight is None or weight.dim() != 2)
+            and (bias is None or bias.dim() != 2)
             and (running_mean is None or not use_input_stats or _accepts.writable(running_mean))
             and (
-                input.dtype not in _accepts.HALVES
+                (weight is None and bias is None)
+                or input.dtype not in _accepts.HALVES
                 or _accepts.halves(input.dtype, weight, bias, running_mean is not None)
             )
         ):
-            if not torch.is_grad_enabled() or not (
+            if not (
                 input.requires_grad
                 or (weight is not None and weight.requires_grad)
                 or (bias is not None and bias.requires_grad)
             ):
+                return _kernels.normalize_constants(*arguments)
+            if not torch.is_grad_enabled():
                 return _kernels.normalize(*arguments)
             if not any(p is not None and p.is_inference() for p in (weight, bias)):
                 y = InstanceNorm.apply(  # type: ignore[no-untyped-call]
