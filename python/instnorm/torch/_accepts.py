@@ -1,0 +1,75 @@
+"""Which calls PyTorch's instance_norm accepts, and we compute.
+
+What is not among them goes to PyTorch, which raises its own error or does what it does.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+HALVES = (torch.float16, torch.bfloat16)
+_PLAIN = (Tensor, torch.nn.Parameter)
+
+
+def halves(
+    dtype: torch.dtype, weight: Tensor | None, bias: Tensor | None, tracked: bool
+) -> bool:
+    """For a 16-bit input: are these the dtypes that PyTorch takes? Kernels take more."""
+    if weight is not None:
+        return bias is None or bias.dtype == weight.dtype
+    return bias is None or bias.dtype == dtype or not tracked
+
+
+def parameters(dtype: torch.dtype, weight: Tensor | None, bias: Tensor | None, tracked: bool) -> bool:
+    possible = (dtype, torch.float32) if dtype in HALVES else (dtype,)
+    return all(p is None or p.dtype in possible for p in (weight, bias)) and (
+        dtype not in HALVES or halves(dtype, weight, bias, tracked)
+    )
+
+
+def numbers(use_input_stats: object, momentum: object, eps: object) -> bool:
+    return type(use_input_stats) is bool and type(momentum) is float and type(eps) is float
+
+
+def per_instance(*parameters: Tensor | None) -> bool:
+    """Is one of them (N, C)? PyTorch has no such thing."""
+    return any(isinstance(p, Tensor) and p.dim() == 2 for p in parameters)
+
+
+def writable(buffer: Tensor) -> bool:
+    """An inference tensor is not, outside of inference mode."""
+    return not buffer.is_inference() or torch.is_inference_mode_enabled()
+
+
+def call(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    use_input_stats: bool,
+) -> bool:
+    """For tensors of any kind, by what is known without their values."""
+    if input.dim() < 3 or input.numel() == 0 or input.dtype not in _FLOATS:
+        return False
+    if use_input_stats and input.shape[2:].numel() == 1:
+        return False
+    if input.layout != torch.strided or (running_mean is None) != (running_var is None):
+        return False
+    if running_mean is None and not use_input_stats:
+        return False
+    channels = input.shape[1]
+    for t in (running_mean, running_var, weight, bias):
+        if t is not None and (t.dim() != 1 or t.shape[0] != channels or t.device != input.device):
+            return False
+    for t in (running_mean, running_var):
+        if t is not None and (t.requires_grad or t.dtype not in _FLOATS):
+            return False
+    return parameters(input.dtype, weight, bias, running_mean is not None)
+
+
+def plain(*tensors: Tensor | None) -> bool:
+    """Are they ordinary tensors on the CPU, of no class of their own?"""
+    return all(t is None or (type(t) in _PLAIN and t.device.type == "cpu") for t in tensors)

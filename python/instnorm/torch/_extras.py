@@ -1,0 +1,130 @@
+"""The options that PyTorch's instance_norm does not have, as one value, and their checks."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+NanPolicy = Literal["propagate", "omit", "raise"]
+DataFormat = Literal["NCL", "NLC"]
+Activation = Literal["relu", "leaky_relu", "gelu", "gelu_tanh", "silu"]
+
+NAN_POLICIES = ("propagate", "omit", "raise")
+DATA_FORMATS = ("NCL", "NLC")
+ACTIVATIONS = ("relu", "leaky_relu", "gelu", "gelu_tanh", "silu")
+
+
+class Extras(NamedTuple):
+    lengths: Tensor | None = None
+    mask: Tensor | None = None
+    nan_policy: str = "propagate"
+    data_format: str = "NCL"
+    weight_offset: float = 0.0
+    activation: str | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Those that differ from their defaults, as keyword arguments."""
+        return {
+            name: value
+            for name, value, default in zip(self._fields, self, NONE)
+            if value is not default and (isinstance(value, Tensor) or value != default)
+        }
+
+    def selects(self) -> bool:
+        """Do they say which values are there? Then a row may be short without an error."""
+        return self.lengths is not None or self.mask is not None or self.nan_policy == "omit"
+
+
+NONE = Extras()
+
+
+def one_of(op: str, name: str, value: object, possible: tuple[str, ...]) -> None:
+    if value not in possible:
+        raise ValueError(f"[{op}] {name} must be one of {', '.join(possible)}, got {value!r}")
+
+
+def check(op: str, input: Tensor, extras: Extras) -> None:
+    """Checks what can be checked without looking at values. Raises ValueError or TypeError."""
+    one_of(op, "nan_policy", extras.nan_policy, NAN_POLICIES)
+    one_of(op, "data_format", extras.data_format, DATA_FORMATS)
+    if extras.activation is not None:
+        one_of(op, "activation", extras.activation, ACTIVATIONS)
+    for name in ("lengths", "mask"):
+        value = getattr(extras, name)
+        if value is not None and not isinstance(value, Tensor):
+            raise TypeError(f"[{op}] {name} must be a tensor, got {type(value).__name__}")
+    if extras.lengths is not None and extras.mask is not None:
+        raise ValueError(f"[{op}] lengths and mask are both given: give one of them")
+    if input.dim() < 2:
+        raise ValueError(
+            f"[{op}] input must have at least 2 dimensions, got shape {tuple(input.shape)}"
+        )
+    if not input.dtype.is_floating_point or input.dtype.itemsize == 1:
+        raise ValueError(
+            f"[{op}] input must be float16, bfloat16, float32 or float64, got {input.dtype}"
+        )
+
+
+class Layout(NamedTuple):
+    """How an input is rows (N, C, L), and rows are an input again."""
+
+    shape: torch.Size
+    channels_last: bool
+
+    def to_rows(self, x: Tensor) -> Tensor:
+        if len(self.shape) == 2:
+            x = x.unsqueeze(0)
+        if self.channels_last:
+            x = x.movedim(-1, 1)
+        return x.flatten(2)
+
+    def from_rows(self, rows: Tensor) -> Tensor:
+        if self.channels_last:
+            rows = rows.movedim(1, -1)
+        return rows.reshape(self.shape).contiguous()
+
+
+def layout(input: Tensor, extras: Extras) -> Layout:
+    return Layout(input.shape, extras.data_format == "NLC")
+
+
+def present(op: str, input: Tensor, extras: Extras) -> Tensor | None:
+    """Which positions lengths or mask say are there: bool, (N, 1 or C, L); None means all."""
+    batched = input.dim() > 2
+    shape = tuple(input.shape) if batched else (1, *input.shape)
+    last = extras.data_format == "NLC"
+    n, c = shape[0], shape[-1 if last else 1]
+    space = shape[1:-1] if last else shape[2:]
+    if extras.lengths is not None:
+        lengths = extras.lengths
+        if lengths.dtype not in (torch.int32, torch.int64):
+            raise ValueError(f"[{op}] lengths must be int32 or int64, got {lengths.dtype}")
+        if tuple(lengths.shape) != (n,):
+            raise ValueError(
+                f"[{op}] lengths must have shape (N,) = ({n},), got {tuple(lengths.shape)}"
+            )
+        if len(space) != 1:
+            raise ValueError(
+                f"[{op}] lengths needs an input of 2 or 3 dimensions, got shape {tuple(input.shape)}"
+            )
+        return (torch.arange(space[0], device=input.device) < lengths[:, None])[:, None]
+    if extras.mask is None:
+        return None
+    mask = extras.mask
+    if mask.dtype != torch.bool:
+        raise ValueError(f"[{op}] mask must be bool, got {mask.dtype}")
+    none, one, every = (
+        (n, *space),
+        (n, *space, 1) if last else (n, 1, *space),
+        (n, *space, c) if last else (n, c, *space),
+    )
+    got = tuple(mask.shape)
+    if got == none:
+        return mask.flatten(1)[:, None]
+    if got == one or got == every or got == tuple(input.shape):
+        if mask.dim() == 2:
+            mask = mask.unsqueeze(0)
+        return (mask.movedim(-1, 1) if last else mask).flatten(2)
+    raise ValueError(f"[{op}] mask must have shape {none}, {one} or {every}, got {got}")

@@ -1,0 +1,157 @@
+"""The kernels on tensors: the only file that calls instnorm._C.
+
+They take plain tensors on the CPU, know nothing of gradients, and raise TypeError or ValueError,
+before anything is written, for whatever they do not take.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .. import _C
+from .._moments import Moments as ArrayMoments
+from ._extras import NONE, Extras
+from ._moments import Moments
+
+_contiguous = torch.contiguous_format
+
+
+def constant(tensor: Tensor | None) -> Tensor | None:
+    """The same memory, without a gradient."""
+    return tensor.detach() if tensor is not None and tensor.requires_grad else tensor
+
+
+def normalize_constants(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    use_input_stats: bool,
+    momentum: float,
+    eps: float,
+) -> Tensor:
+    """y, of tensors none of which requires grad: the shortest way there is."""
+    y = torch.empty_like(input, memory_format=_contiguous)
+    _C.instance_norm(
+        input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps, out=y
+    )
+    if use_input_stats and running_mean is not None:
+        _changed(running_mean, running_var)
+    return y
+
+
+def normalize(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    use_input_stats: bool,
+    momentum: float,
+    eps: float,
+    extras: Extras = NONE,
+    moments: Moments | None = None,
+) -> Tensor:
+    """y; running statistics are updated where the input's own are used."""
+    y = torch.empty_like(input, memory_format=_contiguous)
+    keywords = {} if extras is NONE else extras.given()
+    if moments is not None:
+        keywords["moments"] = moments.detach()
+    _C.instance_norm(
+        constant(input),
+        running_mean,
+        running_var,
+        constant(weight),
+        constant(bias),
+        use_input_stats,
+        momentum,
+        eps,
+        out=y,
+        **keywords,
+    )
+    if use_input_stats and running_mean is not None:
+        _changed(running_mean, running_var)
+    return y
+
+
+def normalize_and_moments(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    use_input_stats: bool,
+    momentum: float,
+    eps: float,
+    extras: Extras = NONE,
+    moments: Moments | None = None,
+) -> tuple[Tensor, ArrayMoments]:
+    """The same, and the moments that the input was normalised by."""
+    y = torch.empty_like(input, memory_format=_contiguous)
+    keywords = {} if extras is NONE else extras.given()
+    if moments is not None:
+        keywords["moments"] = moments.detach()
+    _, used = _C.instance_norm(
+        constant(input),
+        running_mean,
+        running_var,
+        constant(weight),
+        constant(bias),
+        use_input_stats,
+        momentum,
+        eps,
+        out=y,
+        return_moments=True,
+        **keywords,
+    )
+    if use_input_stats and running_mean is not None:
+        _changed(running_mean, running_var)
+    return y, used
+
+
+def backward(
+    grad_output: Tensor,
+    input: Tensor,
+    moments: ArrayMoments | Moments,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    constant_moments: bool,
+    extras: Extras = NONE,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The gradients of input, weight and bias."""
+    return _C.instance_norm_backward(
+        constant(grad_output),
+        constant(input),
+        moments.detach() if isinstance(moments, Moments) else moments,
+        constant(weight),
+        constant(bias),
+        eps,
+        use_input_stats=not constant_moments,
+        **({} if extras is NONE else extras.given()),
+    )
+
+
+def moments(input: Tensor, extras: Extras = NONE) -> Moments:
+    return tensors(_C.moments(constant(input), **extras.given()))
+
+
+def denormalize(
+    y: Tensor, m: Moments, weight: Tensor | None, bias: Tensor | None, eps: float, extras: Extras
+) -> Tensor:
+    x = torch.empty_like(y, memory_format=_contiguous)
+    _C.denormalize(
+        constant(y), m.detach(), constant(weight), constant(bias), eps, out=x, **extras.given()
+    )
+    return x
+
+
+def tensors(m: ArrayMoments) -> Moments:
+    return Moments(torch.from_numpy(m.count), torch.from_numpy(m.mean), torch.from_numpy(m.m2))
+
+
+def _changed(*written: Tensor | None) -> None:
+    """Tells autograd, which cannot see it, that they were written."""
+    torch.autograd.graph.increment_version([t for t in written if t is not None])
