@@ -32,7 +32,7 @@ demo: .venv/demo.stamp
 	scripts/install_deps.sh build
 	cmake --preset demo
 	cmake --build --preset demo -j $(JOBS)
-	$(VENV)/python examples/demo.py --instnorm build/demo/tools/instnorm
+	$(VENV)/python scripts/demo.py --instnorm build/demo/tools/instnorm
 
 test: .venv/test.stamp
 	scripts/install_deps.sh test

@@ -18,7 +18,7 @@ def run(*command, **options):
 
 
 def demo(instnorm, folder):
-    return run(sys.executable, ROOT / "examples" / "demo.py", "--instnorm", instnorm, "--output",
+    return run(sys.executable, ROOT / "scripts" / "demo.py", "--instnorm", instnorm, "--output",
                folder, "--seconds", "0.02")
 
 
