@@ -49,6 +49,17 @@ def instance_norm(
     moments: Moments | None = None,
     return_moments: Literal[True],
 ) -> tuple[ArrayT, Moments]: ...
+def normalize_tensor(
+    input: ArrayT,
+    running_mean: Array | None,
+    running_var: Array | None,
+    weight: Array | None,
+    bias: Array | None,
+    use_input_stats: bool,
+    momentum: float,
+    eps: float,
+    /,
+) -> ArrayT: ...
 def instance_norm_backward(
     grad_output: Array,
     input: ArrayT,

@@ -6,6 +6,8 @@ before anything is written, for whatever they do not take.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -22,7 +24,7 @@ def constant(tensor: Tensor | None) -> Tensor | None:
     return tensor.detach() if tensor is not None and tensor.requires_grad else tensor
 
 
-def normalize_constants(
+def _normalize_plainly(
     input: Tensor,
     running_mean: Tensor | None,
     running_var: Tensor | None,
@@ -32,12 +34,11 @@ def normalize_constants(
     momentum: float,
     eps: float,
 ) -> Tensor:
-    """y, of tensors none of which requires grad: the shortest way there is."""
-    y = torch.empty_like(input, memory_format=_contiguous)
-    _C.instance_norm(
-        input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps, out=y
+    """instance_norm without extras and without a graph, the shortest way there is."""
+    y: Tensor = _C.normalize_tensor(
+        input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps
     )
-    if use_input_stats and running_mean is not None:
+    if running_mean is not None and use_input_stats:
         _changed(running_mean, running_var)
     return y
 
@@ -155,3 +156,14 @@ def tensors(m: ArrayMoments) -> Moments:
 def _changed(*written: Tensor | None) -> None:
     """Tells autograd, which cannot see it, that they were written."""
     torch.autograd.graph.increment_version([t for t in written if t is not None])
+
+
+def _normalize_without_exchange(input: Tensor, *arguments: Any) -> Tensor:
+    if input.dim() < 3 or input.numel() == 0 or not isinstance(arguments[4], bool):
+        raise ValueError("[instance_norm] input must be (N, C, L, ...) and not empty")
+    return normalize(input, *arguments)
+
+
+# Since 2.10 PyTorch's tensors can be read by way of C.
+_exchange = hasattr(Tensor, "__dlpack_c_exchange_api__")
+normalize_plainly = _normalize_plainly if _exchange else _normalize_without_exchange

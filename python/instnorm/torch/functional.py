@@ -204,28 +204,23 @@ def normalize(
         return _in_special_mode(*arguments)
     try:
         if (
-            type(eps) is float
-            and type(momentum) is float
-            and input.dim() > 2
-            and input.numel()
-            and (weight is None or weight.dim() != 2)
-            and (bias is None or bias.dim() != 2)
-            and (running_mean is None or not use_input_stats or _accepts.writable(running_mean))
-            and (
-                (weight is None and bias is None)
-                or input.dtype not in _accepts.HALVES
-                or _accepts.halves(input.dtype, weight, bias, running_mean is not None)
-            )
-        ):
-            if not (
+            (weight is None and bias is None)
+            or input.dtype not in _accepts.HALVES
+            or _accepts.halves(input.dtype, weight, bias, running_mean is not None)
+        ) and (running_mean is None or _accepts.buffer(running_mean, use_input_stats)):
+            if not torch.is_grad_enabled() or not (
                 input.requires_grad
                 or (weight is not None and weight.requires_grad)
                 or (bias is not None and bias.requires_grad)
             ):
-                return _kernels.normalize_constants(*arguments)
-            if not torch.is_grad_enabled():
-                return _kernels.normalize(*arguments)
-            if not any(p is not None and p.is_inference() for p in (weight, bias)):
+                return _kernels.normalize_plainly(*arguments)
+            if (
+                type(eps) is float
+                and type(momentum) is float
+                and input.dim() > 2
+                and input.numel()
+                and not any(p is not None and (p.dim() == 2 or p.is_inference()) for p in (weight, bias))
+            ):
                 y = InstanceNorm.apply(  # type: ignore[no-untyped-call]
                     input,
                     weight,
