@@ -197,18 +197,25 @@ def test_standard_output_that_cannot_be_written(run, folder, binary):
     assert names(folder) == ["s.safetensors", "x.npy"]
 
 
+def default_signals():
+    """In the child: whoever started the tests may have had these ignored, as nohup and `&` do."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture
 def slow(binary, folder):
     """A run that takes seconds, one instance a block; started once its temporary file is there."""
     (folder / "s.safetensors").unlink()
     started = []
 
-    def start(*words, instances=2_000_000, **options):
+    def start(*words, instances=2_000_000, preexec_fn=default_signals, **options):
         with open(folder / "x.npy", "wb") as f:
             np.lib.format.write_array_header_1_0(f, {"descr": "<f4", "fortran_order": False, "shape": (instances, 1, 50)})
             f.truncate(f.tell() + instances * 50 * 4)
         before = names(folder)
         process = subprocess.Popen([binary, "apply", "x.npy", "y.npy", "--threads", "1", *words], cwd=folder,
+                                   preexec_fn=preexec_fn,
                                    env={**os.environ, "INSTNORM_BLOCK_BYTES": "1"}, stderr=subprocess.PIPE, **options)
         started.append(process)
         deadline = time.monotonic() + 20
