@@ -31,9 +31,9 @@ void instance_norm_backward(const ConstView& x, const ConstView& grad_output,
   plan_and_run(backward_problem(x, grad_output, moments, gradients, options));
 }
 
-Moments moments(const ConstView& x) {
+Moments moments(const ConstView& x, const MomentsOptions& options) {
   Moments result;
-  plan_and_run(moments_problem(x, &result));
+  plan_and_run(moments_problem(x, options, &result));
   return result;
 }
 

@@ -37,9 +37,9 @@ Plan make_plan(const Problem& p, const Machine& machine) {
   plan.block = cpu::kBlockBytes / compute_size;
   plan.blocks = (p.L + plan.block - 1) / plan.block;
   plan.dense = all_operands(p, [&](const Rows& rows) { return cpu::dense(rows, size); });
-  plan.across_instances = plan.dense && all_operands(p, [&](const Rows& rows) {
-                            return cpu::row_step(rows, p.N, p.C) != 0;
-                          });
+  plan.across_instances =
+      plan.dense && !p.lengths.defined() &&
+      all_operands(p, [&](const Rows& rows) { return cpu::row_step(rows, p.N, p.C) != 0; });
   const std::int64_t row_bytes = std::max<std::int64_t>(1, p.L * size);
   plan.tile_rows = std::clamp<std::int64_t>(kTileBytes / row_bytes, 1, kTileRows);
   const int operands = 1 + p.g.defined() + p.y.defined();

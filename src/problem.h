@@ -8,10 +8,14 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 namespace instnorm {
 
 enum class Pass { normalize, denormalize, backward, moments };
+
+// The public name of the function, as messages have it in brackets.
+const char* op_name(Pass pass);
 
 // One operand as N x C rows. Strides are in bytes. Along a row the dimensions are collapsed where
 // the strides allow, so `inner` is 1 for every layout but exotic views of (N, C, D1, D2, ...).
@@ -38,6 +42,26 @@ struct Param {
   std::byte* at(std::int64_t n, std::int64_t c) const { return data + n * stride_n + c * stride_c; }
 };
 
+// (N,), int32 or int64. The stride is in bytes.
+struct Lengths {
+  const std::byte* data = nullptr;
+  bool wide = false;  // int64
+  std::int64_t stride = 0;
+
+  bool defined() const { return data != nullptr; }
+  std::int64_t at(std::int64_t n) const {
+    const std::byte* p = data + n * stride;
+    std::int32_t narrow_value;
+    std::int64_t wide_value;
+    if (wide) {
+      std::memcpy(&wide_value, p, sizeof wide_value);
+      return wide_value;
+    }
+    std::memcpy(&narrow_value, p, sizeof narrow_value);
+    return narrow_value;
+  }
+};
+
 struct Problem {
   Pass pass = Pass::normalize;
   std::int64_t N = 0, C = 0, L = 0;
@@ -52,19 +76,28 @@ struct Problem {
   Param running_mean, running_var;
   Param grad_weight, grad_bias;
 
+  Lengths lengths;
+  Rows mask;  // one byte for each value of x
+  NanPolicy nan_policy = NanPolicy::propagate;
+  Activation activation = Activation::none;
+
   bool use_input_stats = true;
   double momentum = 0.1, eps = 1e-5, weight_offset = 0.0;
   const Moments* moments = nullptr;  // given statistics
   Moments* save_moments = nullptr;   // where to leave the statistics that were used
 
   std::int64_t rows() const { return N * C; }
+  // Values of a row that may be there: what lies behind is padding.
+  std::int64_t length(std::int64_t n) const { return lengths.defined() ? lengths.at(n) : L; }
+  // Must each value be asked whether it is there?
+  bool selects() const { return mask.defined() || nan_policy == NanPolicy::omit; }
   bool own_statistics() const { return use_input_stats && moments == nullptr; }
 };
 
 Problem normalize_problem(const ConstView& x, const View& y, const Options& options);
 Problem backward_problem(const ConstView& x, const ConstView& grad_output, const Moments& moments,
                          const Gradients& gradients, const BackwardOptions& options);
-Problem moments_problem(const ConstView& x, Moments* moments);
+Problem moments_problem(const ConstView& x, const MomentsOptions& options, Moments* moments);
 Problem denormalize_problem(const ConstView& y, const Moments& moments, const View& x,
                             const DenormalizeOptions& options);
 

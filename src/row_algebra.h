@@ -99,9 +99,10 @@ inline KeptMoments keep(const RowMoments& row) {
 
 // 1 / sqrt(var + eps). A row normalised by moments, its own or given ones, has 0 where the result
 // is the bias by definition: for fewer than 2 values and for zero variance with eps = 0. Constants
-// (running statistics) have no special case, as in PyTorch.
+// (running statistics) have no special case, as in PyTorch, but where they are moments of no value.
 inline double rstd_of(double count, double var, double eps, bool constants = false) {
-  const bool is_bias = (!constants) & ((count < 2.0) | ((var == 0.0) & (eps == 0.0)));
+  const bool is_bias =
+      (count == 0.0) | ((!constants) & ((count < 2.0) | ((var == 0.0) & (eps == 0.0))));
   return is_bias ? 0.0 : 1.0 / std::sqrt(var + eps);
 }
 
@@ -219,10 +220,12 @@ struct ParameterGradients {
   double weight = 0.0, bias = 0.0;
 };
 
-// With xhat = (x - mean) * rstd: sum of g * xhat, and sum of g.
+// With xhat = (x - mean) * rstd: sum of g * xhat, and sum of g. A row that is its bias gives
+// nothing to the weight, whatever its one value is.
 inline ParameterGradients parameter_gradients(const GradientSums& sums, double centre, double mean,
                                               double rstd) {
-  return {(sums.gx - (mean - centre) * sums.g) * rstd, sums.g};
+  const double product = (sums.gx - (mean - centre) * sums.g) * rstd;
+  return {rstd == 0.0 ? 0.0 : product, sums.g};
 }
 
 // dx = weight * rstd * (g - mean(g) - xhat * mean(g * xhat)); where the moments are constants,

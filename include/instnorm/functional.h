@@ -33,9 +33,32 @@ struct Moments {
   INSTNORM_API Moments merge(const Moments& other) const;
 };
 
+// What becomes of a NaN in x: it makes its row's statistics NaN; it is left out of them, stays NaN
+// in y and gets gradient 0; or it is a std::invalid_argument before anything is written (padding is
+// not looked at).
+enum class NanPolicy : std::uint8_t { propagate, omit, raise };
+
+// Where the channels are: (N, C, L), or (N, L, C) without a transposed copy; rank 2 (C, L) or (L,
+// C).
+enum class DataFormat : std::uint8_t { NCL, NLC };
+
+// Of y, in the same pass: relu; leaky_relu with slope 0.01; gelu with erf; gelu_tanh, its
+// approximation by tanh; silu, z / (1 + exp(-z)).
+enum class Activation : std::uint8_t { none, relu, leaky_relu, gelu, gelu_tanh, silu };
+
+// By the names that all faces use: "propagate", "NCL", "relu", ... Throw std::invalid_argument that
+// lists the possible ones.
+INSTNORM_API NanPolicy nan_policy_of(const std::string& name);
+INSTNORM_API DataFormat data_format_of(const std::string& name);
+INSTNORM_API Activation activation_of(const std::string& name);
+
 // x is (N, C, L), float16, bfloat16, float32 or float64. weight, bias, running_mean, running_var:
 // (C,), each on its own optional except that the running statistics come together; dtype that of x
 // or float32 (float64 for float64). weight and bias may be (N, C): one for each instance.
+//
+// lengths and mask say which values are there; the others have no effect, be they NaN, and y is 0
+// there. A row with fewer than 2 such values gives the bias and is left out of the running
+// statistics.
 struct Options {
   ConstView weight{};           // absent: 1
   ConstView bias{};             // absent: 0
@@ -44,15 +67,22 @@ struct Options {
   bool use_input_stats = true;  // false: normalise by running_mean and running_var
   double momentum = 0.1;        // weight of the new value in the running statistics
   double eps = 1e-5;
+  ConstView lengths{};  // (N,) int32 or int64, 0 <= lengths[n] <= L: the first lengths[n] values
+  ConstView mask{};     // boolean, true where a value is: (N, L), (N, 1, L) or (N, C, L); with NLC
+                        // (N, L), (N, L, 1) or (N, L, C)
+  NanPolicy nan_policy = NanPolicy::propagate;
+  DataFormat data_format = DataFormat::NCL;
   double weight_offset =
       0.0;  // y = (weight + weight_offset) * xhat + bias, where there is a weight
+  Activation activation = Activation::none;
   const Moments* moments = nullptr;  // normalise by these instead of the input's own
   Moments* save_moments = nullptr;   // out: the statistics that x was normalised by
 };
 
 // y = (x - mean) / sqrt(var + eps) * (weight + weight_offset) + bias. y has x's shape and dtype; it
 // may be x itself (in place); any other overlap is an error, and so is L == 1 with the input's own
-// statistics. A row with count < 2 in given moments gives bias.
+// statistics (but with lengths, mask or NanPolicy::omit). A row with count < 2 in given moments
+// gives bias.
 INSTNORM_API void instance_norm(const ConstView& x, const View& y, const Options& options = {});
 
 // Which gradients are wanted, and where they go; at least one.
@@ -64,28 +94,42 @@ struct Gradients {
 
 struct BackwardOptions {
   ConstView weight{};
-  ConstView bias{};
+  ConstView bias{};  // counts with an activation only
   double eps = 1e-5;
   bool use_input_stats = true;  // false: the moments are constants (running statistics)
+  ConstView lengths{};          // these as in the forward
+  ConstView mask{};
+  NanPolicy nan_policy = NanPolicy::propagate;
+  DataFormat data_format = DataFormat::NCL;
   double weight_offset = 0.0;
+  Activation activation = Activation::none;
 };
 
 // Gradients of instance_norm at x, given grad_output g of x's shape and dtype and the moments that
-// the forward saved (or that moments(x) gives). With r = 1/sqrt(var + eps), xhat = (x - mean) * r:
-//   grad_input  = weight * r * (g - mean(g) - xhat * mean(g * xhat))   (constant moments: weight *
-//   r * g) grad_weight = sum over n, l of g * xhat,  grad_bias = sum over n, l of g
+// the forward saved (or that moments(x) gives). With r = 1/sqrt(var + eps), xhat = (x - mean) * r
+// and h = g * activation'(weight * xhat + bias), all sums over the values that are there:
+//   grad_input  = weight * r * (h - mean(h) - xhat * mean(h * xhat))   (constant moments: weight *
+//   r * h) grad_weight = sum over n, l of h * xhat,  grad_bias = sum over n, l of h
 INSTNORM_API void instance_norm_backward(const ConstView& x, const ConstView& grad_output,
                                          const Moments& moments, const Gradients& gradients,
                                          const BackwardOptions& options = {});
 
-// count, mean and m2 of each row of x. L == 1 and L == 0 are fine.
-INSTNORM_API Moments moments(const ConstView& x);
+struct MomentsOptions {
+  ConstView lengths{};
+  ConstView mask{};
+  NanPolicy nan_policy = NanPolicy::propagate;
+  DataFormat data_format = DataFormat::NCL;
+};
+
+// count, mean and m2 of each row of x, over the values that are there. L == 1 and L == 0 are fine.
+INSTNORM_API Moments moments(const ConstView& x, const MomentsOptions& options = {});
 
 struct DenormalizeOptions {
   ConstView weight{};
   ConstView bias{};
   double eps = 1e-5;
   double weight_offset = 0.0;
+  DataFormat data_format = DataFormat::NCL;
 };
 
 // x = (y - bias) / (weight + weight_offset) * sqrt(var + eps) + mean, IEEE where the weight is 0.

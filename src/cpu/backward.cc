@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "cpu/presence.h"
 #include "cpu/rows.h"
 #include "dtype.h"
 
@@ -12,9 +13,10 @@ bool finite(const GradientSums& sums) { return std::isfinite(sums.g) && std::isf
 
 // What is known of a tile's rows, number by number.
 struct Rows {
-  PerRow<double> weight, centre, sum_g, sum_gx, p, q, r;
+  PerRow<double> weight, centre, a, b, sum_g, sum_gx, p, q, r;
   PerRow<std::int64_t> fits;
 
+  AffineColumns argument() { return {centre.data(), a.data(), b.data(), 1.0, 1}; }
   BackwardColumns coefficients(std::int64_t i) { return {&centre[i], &p[i], &q[i], &r[i], 1}; }
 };
 
@@ -23,7 +25,33 @@ struct RowGradients {
   double *weight, *bias;
 };
 
+AffineColumns columns(const AffineCoefficients& k) { return {&k.centre, &k.a, &k.b, 1.0, 0}; }
 BackwardColumns columns(const BackwardCoefficients& k) { return {&k.centre, &k.p, &k.q, &k.r, 0}; }
+
+// The gradient in front of the activation. Without one, that is g itself; with one it is taken in
+// the compute type, once for each tile, arithmetic and use.
+class Gradient {
+ public:
+  Gradient(const Call& call, bool wide) : call_(call), wide_(wide) {}
+
+  const GradientKernels& kernels() const {
+    const Kernels& kernels = call_.kernels(wide_);
+    return active() ? kernels.of_h : kernels.of_g;
+  }
+  bool active() const { return call_.problem.activation != Activation::none; }
+
+  In of(In g, In x, std::int64_t count, std::int64_t n, const AffineColumns& argument) {
+    if (!active()) return g;
+    const bool is_double = wide_ || call_.problem.dtype == DType::float64;
+    call_.kernels(wide_).slope(g, x, bytes_, count, n, argument, call_.problem.activation);
+    return {bytes_, n * (is_double ? 8 : 4)};
+  }
+
+ private:
+  const Call& call_;
+  bool wide_;
+  alignas(64) std::byte bytes_[2 * kBlockBytes];  // a block of float data in double
+};
 
 // A row that the common arithmetic may not hold: by itself.
 void single_row(const Call& call, Row row, In g, In x, Out dx, std::int64_t n, GradientSums sums,
@@ -32,17 +60,21 @@ void single_row(const Call& call, Row row, In g, In x, Out dx, std::int64_t n, G
   const std::int64_t at = row.index(p);
   const bool wide_sums = backward_is_wide(p, row) || !finite(sums);
   if (wide_sums) {
-    const double centre = p.moments->mean[static_cast<std::size_t>(at)];
-    call.wide.gradient_sums(g, x, 1, n, &centre, 0, {&sums.g, &sums.gx});
+    Gradient gradient(call, true);
+    const AffineCoefficients argument = backward_argument(p, row, true);
+    const In h = gradient.of(g, x, 1, n, columns(argument));
+    gradient.kernels().sums(h, x, 1, n, &argument.centre, 0, {&sums.g, &sums.gx});
   }
   ParameterGradients of_row;
   BackwardCoefficients k;
   const bool wide = backward_of_row(p, row, sums, wide_sums, of_row, k);
   gradients.weight[at] = of_row.weight;
   gradients.bias[at] = of_row.bias;
-  if (p.y.defined()) {
-    call.kernels(wide).backward(g, x, dx, 1, n, columns(k), call.plan.stream);
-  }
+  if (!p.y.defined()) return;
+  Gradient gradient(call, wide);
+  const AffineCoefficients argument = backward_argument(p, row, wide);
+  const In h = gradient.of(g, x, 1, n, columns(argument));
+  gradient.kernels().backward(h, x, dx, 1, n, columns(k), call.plan.stream);
 }
 
 void short_rows(const Call& call, const Tile& tile, const RowGradients& gradients) {
@@ -54,48 +86,62 @@ void short_rows(const Call& call, const Tile& tile, const RowGradients& gradient
   const In g = read_tile(p.g, tile, size, g_buffer);
   const Out dx = p.y.defined() ? tile_to_write(p.y, tile, size, dx_buffer) : Out{};
   const Moments& moments = *p.moments;
+  Gradient gradient(call, false);
   Rows rows;
+  bool arguments_fit = true;
   each_row_of(p, tile, [&](Row row, std::int64_t i) {
     rows.centre[i] = backward_centre(p, moments.mean[static_cast<std::size_t>(first + i)], false);
     rows.weight[i] = weight_at(p, row);
+    if (!gradient.active()) return;
+    const AffineCoefficients argument = backward_argument(p, row, false);
+    rows.a[i] = argument.a;
+    rows.b[i] = argument.b;
+    arguments_fit &= !backward_is_wide(p, row);
   });
-  call.common.gradient_sums(g, x, tile.count, tile.n, rows.centre.data(), 1,
-                            {rows.sum_g.data(), rows.sum_gx.data()});
-  const bool all_fit = call.common.rows_backward(
+  const In h = gradient.of(g, x, tile.count, tile.n, rows.argument());
+  gradient.kernels().sums(h, x, tile.count, tile.n, rows.centre.data(), 1,
+                          {rows.sum_g.data(), rows.sum_gx.data()});
+  const bool sums_fit = call.common.rows_backward(
       {tile.count, p.eps, !p.use_input_stats, moments.count.data() + first,
        moments.mean.data() + first, moments.m2.data() + first, rows.weight.data(),
        rows.sum_g.data(), rows.sum_gx.data(), gradients.weight + first, gradients.bias + first,
        rows.centre.data(), rows.p.data(), rows.q.data(), rows.r.data(), rows.fits.data()});
-  if (all_fit) {
+  if (arguments_fit && sums_fit) {
     if (p.y.defined()) {
-      call.common.backward(g, x, dx, tile.count, tile.n, rows.coefficients(0), call.plan.stream);
+      gradient.kernels().backward(h, x, dx, tile.count, tile.n, rows.coefficients(0),
+                                  call.plan.stream);
     }
   } else {
     each_row_of(p, tile, [&](Row row, std::int64_t i) {
-      if (!rows.fits[i]) {
+      if (!rows.fits[i] || backward_is_wide(p, row)) {
         single_row(call, row, segment(g, i), segment(x, i), segment(dx, i), tile.n,
                    {rows.sum_g[i], rows.sum_gx[i]}, gradients);
       } else if (p.y.defined()) {
-        call.common.backward(segment(g, i), segment(x, i), segment(dx, i), 1, tile.n,
-                             rows.coefficients(i), call.plan.stream);
+        gradient.kernels().backward(segment(h, i), segment(x, i), segment(dx, i), 1, tile.n,
+                                    rows.coefficients(i), call.plan.stream);
       }
     });
   }
-  if (p.y.defined()) write_tile(p.y, tile, size, dx_buffer);
+  if (!p.y.defined()) return;
+  write_tile(p.y, tile, size, dx_buffer);
+  if (tile.n == p.L) return;
+  each_row_of(p, tile,
+              [&](Row row, std::int64_t) { zero_tail(p.y, row.n, row.c, tile.n, p.L, size); });
 }
 
 GradientSums long_row_sums(const Call& call, Row row, bool wide) {
   const Problem& p = call.problem;
-  const std::int64_t size = size_of(p.dtype), blocks = call.plan.blocks;
-  const double centre =
-      backward_centre(p, p.moments->mean[static_cast<std::size_t>(row.index(p))], wide);
+  const std::int64_t size = size_of(p.dtype), blocks = blocks_of(call, row);
+  const AffineCoefficients argument = backward_argument(p, row, wide);
   double* numbers = scratch<double>(static_cast<std::size_t>(2 * blocks));
   const GradientSumsOut parts{numbers, numbers + blocks};
   each_block(call, row, [&](const Tile& tile, std::int64_t b) {
     TileBuffer x_buffer, g_buffer;
+    Gradient gradient(call, wide);
     const In x = read_tile(p.x, tile, size, x_buffer);
     const In g = read_tile(p.g, tile, size, g_buffer);
-    call.kernels(wide).gradient_sums(g, x, tile.count, tile.n, &centre, 0, parts.at(b));
+    const In h = gradient.of(g, x, tile.count, tile.n, columns(argument));
+    gradient.kernels().sums(h, x, tile.count, tile.n, &argument.centre, 0, parts.at(b));
   });
   GradientSums sums;
   for (std::int64_t b = 0; b < blocks; ++b) {
@@ -105,26 +151,50 @@ GradientSums long_row_sums(const Call& call, Row row, bool wide) {
   return sums;
 }
 
+// The same over the values that are there.
+GradientSums present_sums(const Call& call, Row row, bool wide) {
+  const Problem& p = call.problem;
+  const AffineCoefficients argument = backward_argument(p, row, wide);
+  Gradient gradient(call, wide);
+  GradientSums sums;
+  each_present_block(call, row, true, [&](In x, In g, std::int64_t n) {
+    GradientSums block;
+    const In h = gradient.of(g, x, 1, n, columns(argument));
+    gradient.kernels().sums(h, x, 1, n, &argument.centre, 0, {&block.g, &block.gx});
+    sums.g += block.g;
+    sums.gx += block.gx;
+  });
+  return sums;
+}
+
 void long_row(const Call& call, Row row, const RowGradients& gradients) {
   const Problem& p = call.problem;
   const std::int64_t size = size_of(p.dtype);
+  const auto take = p.selects() ? &present_sums : &long_row_sums;
   bool wide = backward_is_wide(p, row);
-  GradientSums sums = long_row_sums(call, row, wide);
-  if (!wide && !finite(sums)) sums = long_row_sums(call, row, wide = true);
+  GradientSums sums = take(call, row, wide);
+  if (!wide && !finite(sums)) sums = take(call, row, wide = true);
   ParameterGradients of_row;
   BackwardCoefficients k;
   wide = backward_of_row(p, row, sums, wide, of_row, k);
   gradients.weight[row.index(p)] = of_row.weight;
   gradients.bias[row.index(p)] = of_row.bias;
   if (!p.y.defined()) return;
+  const AffineCoefficients argument = backward_argument(p, row, wide);
   each_block(call, row, [&](const Tile& tile, std::int64_t) {
     TileBuffer x_buffer, g_buffer, dx_buffer;
+    Gradient gradient(call, wide);
     const In x = read_tile(p.x, tile, size, x_buffer);
     const In g = read_tile(p.g, tile, size, g_buffer);
     const Out dx = tile_to_write(p.y, tile, size, dx_buffer);
-    call.kernels(wide).backward(g, x, dx, tile.count, tile.n, columns(k), call.plan.stream);
+    Presence presence;
+    if (p.selects()) mark(p, tile, x.data, p.nan_policy == NanPolicy::omit, presence);
+    const In h = gradient.of(g, x, tile.count, tile.n, columns(argument));
+    gradient.kernels().backward(h, x, dx, tile.count, tile.n, columns(k), call.plan.stream);
+    if (p.selects()) zero_absent(presence, tile.n, size, dx.data);
     write_tile(p.y, tile, size, dx_buffer);
   });
+  zero_tail(p.y, row.n, row.c, p.length(row.n), p.L, size);
 }
 
 // Over the instances in order, unless each has its own.

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "cpu/activation-inl.h"
 #include "cpu/io-inl.h"
 #include "cpu/lanes-inl.h"
 #include "row_algebra.h"
@@ -21,11 +22,13 @@ namespace instnorm::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 // y[i] = value(reader, i) for all i of a block. y may be one of the operands that `value` reads.
-template <class D, class T, class Value>
+// Code is copied for each use of `value`, so a long one (kLong) gets no special cases: its
+// arithmetic hides what they save.
+template <bool kLong, class D, class T, class Value>
 HWY_INLINE void Combine(D d, T* y, size_t n, bool stream, const Value& value) {
   const size_t lanes = hn::Lanes(d);
   size_t i = 0;
-  if constexpr (std::is_same_v<hn::TFromD<D>, T>) {
+  if constexpr (!kLong && std::is_same_v<hn::TFromD<D>, T>) {
     if (stream) {
       // Streaming stores need alignment.
       const size_t vector_bytes = lanes * sizeof(T);
@@ -37,23 +40,25 @@ HWY_INLINE void Combine(D d, T* y, size_t n, bool stream, const Value& value) {
       for (; i + lanes <= n; i += lanes) hn::Stream(value(Whole<D>(), i), d, y + i);
     }
   }
-  // Four at a time, so that four loads are under way before the first store.
-  for (; i + 4 * lanes <= n; i += 4 * lanes) {
-    const auto v0 = value(Whole<D>(), i);
-    const auto v1 = value(Whole<D>(), i + lanes);
-    const auto v2 = value(Whole<D>(), i + 2 * lanes);
-    const auto v3 = value(Whole<D>(), i + 3 * lanes);
-    StoreAs(d, v0, y + i);
-    StoreAs(d, v1, y + i + lanes);
-    StoreAs(d, v2, y + i + 2 * lanes);
-    StoreAs(d, v3, y + i + 3 * lanes);
+  if constexpr (!kLong) {
+    // Four at a time, so that four loads are under way before the first store.
+    for (; i + 4 * lanes <= n; i += 4 * lanes) {
+      const auto v0 = value(Whole<D>(), i);
+      const auto v1 = value(Whole<D>(), i + lanes);
+      const auto v2 = value(Whole<D>(), i + 2 * lanes);
+      const auto v3 = value(Whole<D>(), i + 3 * lanes);
+      StoreAs(d, v0, y + i);
+      StoreAs(d, v1, y + i + lanes);
+      StoreAs(d, v2, y + i + 2 * lanes);
+      StoreAs(d, v3, y + i + 3 * lanes);
+    }
   }
   for (; i + lanes <= n; i += lanes) StoreAs(d, value(Whole<D>(), i), y + i);
   if (i < n) StorePartAs(d, value(Part<D>{n - i}, i), y + i, n - i);
 }
 
-// (x * scale - centre) * a + b
-template <class D, class T, bool kScaled>
+// activation((x * scale - centre) * a + b)
+template <class D, class T, class Act, bool kScaled>
 struct AffineValue {
   const T* x;
   hn::Vec<D> scale, centre, a, b;
@@ -61,27 +66,29 @@ struct AffineValue {
   HWY_INLINE hn::Vec<D> operator()(const Reader& reader, size_t i) const {
     auto v = reader.Load(x + i);
     if constexpr (kScaled) v = hn::Mul(v, scale);
-    return hn::MulAdd(hn::Sub(v, centre), a, b);
+    return Act::Value(D(), hn::MulAdd(hn::Sub(v, centre), a, b));
   }
 };
 
-template <class D, class T>
+template <class Act, class D, class T>
 HWY_INLINE void BlockAffine(D d, const T* x, T* y, size_t n, const AffineCoefficients& k,
                             bool stream) {
-  using Compute = hn::TFromD<D>;
-  const auto set = [d](double v) HWY_ATTR { return hn::Set(d, static_cast<Compute>(v)); };
-  const auto scale = set(k.scale), centre = set(k.centre), a = set(k.a), b = set(k.b);
-  if (k.scale == 1.0) {
-    Combine(d, y, n, stream, AffineValue<D, T, false>{x, scale, centre, a, b});
-  } else {
-    Combine(d, y, n, stream, AffineValue<D, T, true>{x, scale, centre, a, b});
+  const auto scale = Constant(d, k.scale), centre = Constant(d, k.centre);
+  const auto a = Constant(d, k.a), b = Constant(d, k.b);
+  constexpr bool kLong = kLongValue<D, T, Act>;
+  if constexpr (std::is_same_v<T, double>) {
+    if (k.scale != 1.0) {
+      Combine<true>(d, y, n, stream, AffineValue<D, T, Act, true>{x, scale, centre, a, b});
+      return;
+    }
   }
+  Combine<kLong>(d, y, n, stream, AffineValue<D, T, Act, false>{x, scale, centre, a, b});
 }
 
 // p * g: x, which may be NaN, has no part in it
-template <class D, class T>
+template <class D, class G>
 struct ScaledValue {
-  const T* g;
+  const G* g;
   hn::Vec<D> p;
   template <class Reader>
   HWY_INLINE hn::Vec<D> operator()(const Reader& reader, size_t i) const {
@@ -90,9 +97,10 @@ struct ScaledValue {
 };
 
 // p * g + q * (x - centre) + r
-template <class D, class T>
+template <class D, class G, class T>
 struct BackwardValue {
-  const T *g, *x;
+  const G* g;
+  const T* x;
   hn::Vec<D> centre, p, q, r;
   template <class Reader>
   HWY_INLINE hn::Vec<D> operator()(const Reader& reader, size_t i) const {
@@ -101,16 +109,37 @@ struct BackwardValue {
   }
 };
 
-template <class D, class T>
-HWY_INLINE void BlockBackward(D d, const T* g, const T* x, T* dx, size_t n,
+template <class D, class G, class T>
+HWY_INLINE void BlockBackward(D d, const G* g, const T* x, T* dx, size_t n,
                               const BackwardCoefficients& k, bool stream) {
-  using Compute = hn::TFromD<D>;
-  const auto set = [d](double v) HWY_ATTR { return hn::Set(d, static_cast<Compute>(v)); };
+  constexpr bool kLong = kLongValue<D, T, NoActivation>;
   if (k.q == 0.0 && k.r == 0.0) {
-    Combine(d, dx, n, stream, ScaledValue<D, T>{g, set(k.p)});
+    Combine<kLong>(d, dx, n, stream, ScaledValue<D, G>{g, Constant(d, k.p)});
     return;
   }
-  Combine(d, dx, n, stream, BackwardValue<D, T>{g, x, set(k.centre), set(k.p), set(k.q), set(k.r)});
+  Combine<kLong>(d, dx, n, stream,
+                 BackwardValue<D, G, T>{g, x, Constant(d, k.centre), Constant(d, k.p),
+                                        Constant(d, k.q), Constant(d, k.r)});
+}
+
+// g * slope of the activation at (x - centre) * a + b
+template <class D, class T, class Act>
+struct SlopeValue {
+  const T *g, *x;
+  hn::Vec<D> centre, a, b;
+  template <class Reader>
+  HWY_INLINE hn::Vec<D> operator()(const Reader& reader, size_t i) const {
+    const auto z = hn::MulAdd(hn::Sub(reader.Load(x + i), centre), a, b);
+    return hn::Mul(reader.Load(g + i), Act::Slope(D(), z));
+  }
+};
+
+template <class Act, class D, class T>
+HWY_INLINE void BlockSlope(D d, const T* g, const T* x, hn::TFromD<D>* h, size_t n,
+                           const AffineCoefficients& k) {
+  Combine<true>(
+      d, h, n, false,
+      SlopeValue<D, T, Act>{g, x, Constant(d, k.centre), Constant(d, k.a), Constant(d, k.b)});
 }
 
 }  // namespace instnorm::cpu::HWY_NAMESPACE

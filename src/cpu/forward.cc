@@ -1,5 +1,6 @@
 #include "cpu/forward.h"
 
+#include "cpu/presence.h"
 #include "cpu/rows.h"
 #include "dtype.h"
 
@@ -45,7 +46,7 @@ void single_row(const Call& call, Row row, In x, Out y, std::int64_t n, const Mo
   if (!p.y.defined()) return;
   AffineCoefficients k;
   const bool wide = affine_of_row(p, row, moments, how, k);
-  call.kernels(wide).affine(x, y, 1, n, columns(k), call.plan.stream);
+  call.kernels(wide).affine(x, y, 1, n, columns(k), p.activation, call.plan.stream);
 }
 
 void short_rows(const Call& call, const Tile& tile, const MomentsOut& out) {
@@ -80,7 +81,8 @@ void short_rows(const Call& call, const Tile& tile, const MomentsOut& out) {
     if (all_fit) {
       if (out.wanted()) each_row_of(p, tile, plain_row);
       if (p.y.defined()) {
-        call.common.affine(x, y, tile.count, tile.n, rows.coefficients(0), call.plan.stream);
+        call.common.affine(x, y, tile.count, tile.n, rows.coefficients(0), p.activation,
+                           call.plan.stream);
       }
     } else {
       each_row_of(p, tile, [&](Row row, std::int64_t i) {
@@ -92,17 +94,21 @@ void short_rows(const Call& call, const Tile& tile, const MomentsOut& out) {
         plain_row(row, i);
         if (p.y.defined()) {
           call.common.affine(segment(x, i), segment(y, i), 1, tile.n, rows.coefficients(i),
-                             call.plan.stream);
+                             p.activation, call.plan.stream);
         }
       });
     }
   }
-  if (p.y.defined()) write_tile(p.y, tile, size, y_buffer);
+  if (!p.y.defined()) return;
+  write_tile(p.y, tile, size, y_buffer);
+  if (tile.n == p.L) return;
+  each_row_of(p, tile,
+              [&](Row row, std::int64_t) { zero_tail(p.y, row.n, row.c, tile.n, p.L, size); });
 }
 
 RowMoments long_row_moments(const Call& call, Row row, Arithmetic how) {
   const Problem& p = call.problem;
-  const std::int64_t blocks = call.plan.blocks;
+  const std::int64_t blocks = blocks_of(call, row);
   double* numbers = scratch<double>(static_cast<std::size_t>(3 * blocks));
   const MomentSums sums{numbers, numbers + blocks, numbers + 2 * blocks,
                         scratch<bool>(static_cast<std::size_t>(blocks))};
@@ -114,8 +120,22 @@ RowMoments long_row_moments(const Call& call, Row row, Arithmetic how) {
   RowMoments moments;
   moments.scale = how.scale;
   for (std::int64_t b = 0; b < blocks; ++b) {
-    merge(moments, block_sums(sums, b, block_length(call, b)));
+    merge(moments, block_sums(sums, b, block_length(call, row, b)));
   }
+  finish(moments);
+  return moments;
+}
+
+// The same over the values that are there: their blocks need not be blocks of x.
+RowMoments present_moments(const Call& call, Row row, Arithmetic how) {
+  RowMoments moments;
+  moments.scale = how.scale;
+  each_present_block(call, row, false, [&](In x, In, std::int64_t n) {
+    BlockSums block{static_cast<double>(n)};
+    call.kernels(how.wide).moments(x, 1, n, how.scale,
+                                   {&block.centre, &block.s, &block.q, &block.constant});
+    merge(moments, block);
+  });
   finish(moments);
   return moments;
 }
@@ -126,8 +146,9 @@ void long_row(const Call& call, Row row, const MomentsOut& out) {
   RowMoments moments;
   Arithmetic how;
   if (p.own_statistics()) {
-    moments = long_row_moments(call, row, how);
-    if (!trusted(p, moments, how)) moments = long_row_moments(call, row, how);
+    const auto take = p.selects() ? &present_moments : &long_row_moments;
+    moments = take(call, row, how);
+    if (!trusted(p, moments, how)) moments = take(call, row, how);
   } else {
     moments = given_moments(p, row);
   }
@@ -139,9 +160,15 @@ void long_row(const Call& call, Row row, const MomentsOut& out) {
     TileBuffer x_buffer, y_buffer;
     const In x = read_tile(p.x, tile, size, x_buffer);
     const Out y = tile_to_write(p.y, tile, size, y_buffer);
-    call.kernels(wide).affine(x, y, tile.count, tile.n, columns(k), call.plan.stream);
+    call.kernels(wide).affine(x, y, tile.count, tile.n, columns(k), p.activation, call.plan.stream);
+    if (p.mask.defined()) {
+      Presence presence;
+      mark(p, tile, nullptr, false, presence);
+      zero_absent(presence, tile.n, size, y.data);
+    }
     write_tile(p.y, tile, size, y_buffer);
   });
+  zero_tail(p.y, row.n, row.c, p.length(row.n), p.L, size);
 }
 
 }  // namespace

@@ -77,7 +77,7 @@ HWY_INLINE hn::Vec<hn::RebindToUnsigned<DF>> Bfloat16Narrowed(DF, hn::Vec<DF> v)
   const auto odd = hn::And(hn::ShiftRight<16>(u), hn::Set(du, 1u));
   const auto rounded = hn::ShiftRight<16>(hn::Add(hn::Add(u, hn::Set(du, 0x7fffu)), odd));
   const auto quiet = hn::Or(hn::ShiftRight<16>(u), hn::Set(du, 0x40u));
-  return hn::IfThenElse(hn::RebindMask(du, hn::Ne(v, v)), quiet, rounded);
+  return hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(v)), quiet, rounded);
 }
 
 // ---- whole vectors

@@ -16,6 +16,7 @@
 #include <hwy/foreach_target.h>  // IWYU pragma: keep
 #include <hwy/highway.h>
 
+#include "cpu/activation-inl.h"
 #include "cpu/algebra-inl.h"
 #include "cpu/combine-inl.h"
 #include "cpu/sums-inl.h"
@@ -47,39 +48,62 @@ void Moments(In x, int64_t count, int64_t n, double scale, const MomentSums& out
 }
 
 template <class Compute, class T>
-void Affine(In x, Out y, int64_t count, int64_t n, const AffineColumns& k, bool stream) {
+void Affine(In x, Out y, int64_t count, int64_t n, const AffineColumns& k, Activation activation,
+            bool stream) {
   const VectorOf<Compute> d;
-  for (int64_t i = 0, at = 0; i < count; ++i, at += k.step) {
-    BlockAffine(d, Segment<T>(x, i), Segment<T>(y, i), static_cast<size_t>(n),
-                {k.scale, k.centre[at], k.a[at], k.b[at]}, stream);
-  }
+  WithActivation(activation, [&](auto act) HWY_ATTR {
+    for (int64_t i = 0, at = 0; i < count; ++i, at += k.step) {
+      BlockAffine<decltype(act)>(d, Segment<T>(x, i), Segment<T>(y, i), static_cast<size_t>(n),
+                                 {k.scale, k.centre[at], k.a[at], k.b[at]}, stream);
+    }
+  });
 }
 
 template <class Compute, class T>
+void Slope(In g, In x, void* h, int64_t count, int64_t n, const AffineColumns& k,
+           Activation activation) {
+  const VectorOf<Compute> d;
+  WithActivation(activation, [&](auto act) HWY_ATTR {
+    if constexpr (!std::is_same_v<decltype(act), NoActivation>) {
+      for (int64_t i = 0, at = 0; i < count; ++i, at += k.step) {
+        BlockSlope<decltype(act)>(d, Segment<T>(g, i), Segment<T>(x, i),
+                                  static_cast<Compute*>(h) + i * n, static_cast<size_t>(n),
+                                  {1.0, k.centre[at], k.a[at], k.b[at]});
+      }
+    }
+  });
+}
+
+template <class Compute, class G, class T>
 void Gradients(In g, In x, int64_t count, int64_t n, const double* centre, int64_t centre_step,
                const GradientSumsOut& out) {
   const VectorOf<Compute> d;
   for (int64_t i = 0; i < count; ++i, centre += centre_step) {
     GradientSums sums;
-    BlockGradientSums(d, Segment<T>(g, i), Segment<T>(x, i), static_cast<size_t>(n), *centre, sums);
+    BlockGradientSums(d, Segment<G>(g, i), Segment<T>(x, i), static_cast<size_t>(n), *centre, sums);
     out.g[i] = sums.g;
     out.gx[i] = sums.gx;
   }
 }
 
-template <class Compute, class T>
+template <class Compute, class G, class T>
 void Backward(In g, In x, Out dx, int64_t count, int64_t n, const BackwardColumns& k, bool stream) {
   const VectorOf<Compute> d;
   for (int64_t i = 0, at = 0; i < count; ++i, at += k.step) {
-    BlockBackward(d, Segment<T>(g, i), Segment<T>(x, i), Segment<T>(dx, i), static_cast<size_t>(n),
+    BlockBackward(d, Segment<G>(g, i), Segment<T>(x, i), Segment<T>(dx, i), static_cast<size_t>(n),
                   {k.centre[at], k.p[at], k.q[at], k.r[at]}, stream);
   }
 }
 
 template <class Compute, class T>
 constexpr Kernels KernelsOf() {
-  return {&Moments<Compute, T>,  &Affine<Compute, T>,      &Gradients<Compute, T>,
-          &Backward<Compute, T>, &ForwardAlgebra<Compute>, &BackwardAlgebra<Compute>};
+  return {&Moments<Compute, T>,
+          &Affine<Compute, T>,
+          &Slope<Compute, T>,
+          {&Gradients<Compute, T, T>, &Backward<Compute, T, T>},
+          {&Gradients<Compute, Compute, T>, &Backward<Compute, Compute, T>},
+          &ForwardAlgebra<Compute>,
+          &BackwardAlgebra<Compute>};
 }
 
 const KernelTable& Table() {

@@ -4,6 +4,8 @@
 // know.
 #pragma once
 
+#include <instnorm/functional.h>
+
 #include <cstddef>
 #include <cstdint>
 
@@ -48,7 +50,11 @@ using MomentsKernel = void (*)(In x, std::int64_t count, std::int64_t n, double 
                                const MomentSums& out);
 // y may be x. `stream`: stores that bypass the caches.
 using AffineKernel = void (*)(In x, Out y, std::int64_t count, std::int64_t n,
-                              const AffineColumns& k, bool stream);
+                              const AffineColumns& k, Activation activation, bool stream);
+// h = g * slope of the activation at (x - centre) * a + b, in the compute type: segment i is at h +
+// i * n elements.
+using SlopeKernel = void (*)(In g, In x, void* h, std::int64_t count, std::int64_t n,
+                             const AffineColumns& argument, Activation activation);
 // About centre[i * centre_step].
 using GradientSumsKernel = void (*)(In g, In x, std::int64_t count, std::int64_t n,
                                     const double* centre, std::int64_t centre_step,
@@ -56,6 +62,12 @@ using GradientSumsKernel = void (*)(In g, In x, std::int64_t count, std::int64_t
 // dx may be g or x.
 using BackwardKernel = void (*)(In g, In x, Out dx, std::int64_t count, std::int64_t n,
                                 const BackwardColumns& k, bool stream);
+
+// Both steps of a backward, for one type of g.
+struct GradientKernels {
+  GradientSumsKernel sums;
+  BackwardKernel backward;
+};
 
 // The row algebra of `count` rows of one block of n values each, normalised by their own
 // statistics.
@@ -86,8 +98,9 @@ using RowsBackwardKernel = bool (*)(const RowsBackward& rows);
 struct Kernels {
   MomentsKernel moments;
   AffineKernel affine;
-  GradientSumsKernel gradient_sums;
-  BackwardKernel backward;
+  SlopeKernel slope;
+  GradientKernels of_g;  // g as it is stored
+  GradientKernels of_h;  // g in the compute type, as `slope` leaves it
   RowsForwardKernel rows_forward;
   RowsBackwardKernel rows_backward;
 };

@@ -88,9 +88,21 @@ double backward_centre(const Problem& p, double mean, bool wide) {
   return single(p) && !wide ? static_cast<double>(static_cast<float>(mean)) : mean;
 }
 
-bool backward_is_wide(const Problem& p, Row row) {
+AffineCoefficients backward_argument(const Problem& p, Row row, bool wide) {
   const RowMoments moments = given_moments(p, row);
-  return single(p) && !common_gradient_row<float>(moments.mean.hi, moments.variance());
+  AffineCoefficients k;
+  k.centre = backward_centre(p, moments.mean.hi, wide);
+  if (p.activation == Activation::none) return k;
+  const double rstd = rstd_at(p, moments), weight = weight_at(p, row), bias = bias_at(p, row);
+  return single(p) && !wide ? affine<float>(moments.mean, rstd, weight, bias)
+                            : affine<double>(moments.mean, rstd, weight, bias);
+}
+
+bool backward_is_wide(const Problem& p, Row row) {
+  if (!single(p)) return false;
+  const RowMoments moments = given_moments(p, row);
+  if (!common_gradient_row<float>(moments.mean.hi, moments.variance())) return true;
+  return p.activation != Activation::none && !fits_float(backward_argument(p, row, false));
 }
 
 bool backward_of_row(const Problem& p, Row row, const GradientSums& sums, bool wide,

@@ -51,6 +51,10 @@ bool affine_of_row(const Problem& problem, Row row, const RowMoments& moments, A
 // The mean of a row as the backward kernels take it.
 double backward_centre(const Problem& problem, double mean, bool wide);
 
+// What a row's backward needs before its sums: the centre and, with an activation, its argument
+// (x - centre) * a + b.
+AffineCoefficients backward_argument(const Problem& problem, Row row, bool wide);
+
 // Must the sums of this row's backward be taken in the wide arithmetic from the start?
 bool backward_is_wide(const Problem& problem, Row row);
 

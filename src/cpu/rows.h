@@ -21,21 +21,26 @@ void each_row(const Call& call, const OfTile& of_tile, const OfRow& of_row) {
   on_threads(by_rows ? plan.threads : 1, p.rows(), [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t r = first; r < last;) {
       const Row row{r / p.C, r % p.C};
-      if (plan.blocks != 1) {
+      const std::int64_t length = p.length(row.n);
+      if (length == 0 || length > plan.block || p.selects()) {
         of_row(row);
         ++r;
         continue;
       }
       std::int64_t rows = std::min(plan.tile_rows, last - r);
       if (!plan.across_instances) rows = std::min(rows, p.C - row.c);
-      of_tile(Tile{row.n, row.c, 0, rows, p.L, false});
+      of_tile(Tile{row.n, row.c, 0, rows, length, false});
       r += rows;
     }
   });
 }
 
-inline std::int64_t block_length(const Call& call, std::int64_t block) {
-  return std::min(call.plan.block, call.problem.L - block * call.plan.block);
+inline std::int64_t blocks_of(const Call& call, Row row) {
+  return (call.problem.length(row.n) + call.plan.block - 1) / call.plan.block;
+}
+
+inline std::int64_t block_length(const Call& call, Row row, std::int64_t block) {
+  return std::min(call.plan.block, call.problem.length(row.n) - block * call.plan.block);
 }
 
 // Calls body(tile, block) for the blocks of a row, `block` being the tile's first one: on this
@@ -44,16 +49,19 @@ inline std::int64_t block_length(const Call& call, std::int64_t block) {
 template <class Body>
 void each_block(const Call& call, Row row, const Body& body) {
   const Plan& plan = call.plan;
-  const std::int64_t whole = call.problem.L / plan.block;
+  const std::int64_t whole = call.problem.length(row.n) / plan.block;
   const bool shared = plan.split == Plan::Split::blocks;
-  on_threads(shared ? plan.threads : 1, plan.blocks, [&](std::int64_t first, std::int64_t last) {
-    const std::int64_t most = plan.dense ? last - first : 1;
-    for (std::int64_t b = first; b < last;) {
-      const std::int64_t count = b < whole ? std::min(most, std::min(last, whole) - b) : 1;
-      body(Tile{row.n, row.c, b * plan.block, count, block_length(call, b), true}, b);
-      b += count;
-    }
-  });
+  const bool by_one = call.problem.selects() ||
+                      (call.problem.g.defined() && call.problem.activation != Activation::none);
+  const std::int64_t together = plan.dense && !by_one ? plan.blocks : 1;
+  on_threads(
+      shared ? plan.threads : 1, blocks_of(call, row), [&](std::int64_t first, std::int64_t last) {
+        for (std::int64_t b = first; b < last;) {
+          const std::int64_t count = b < whole ? std::min(together, std::min(last, whole) - b) : 1;
+          body(Tile{row.n, row.c, b * plan.block, count, block_length(call, row, b), true}, b);
+          b += count;
+        }
+      });
 }
 
 // Calls body(row, i) for each row of a tile of rows.

@@ -1,14 +1,44 @@
 #include "cpu/run.h"
 
+#include <atomic>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
 #include "cpu/backward.h"
 #include "cpu/forward.h"
 #include "cpu/moments_out.h"
+#include "cpu/parallel.h"
+#include "cpu/presence.h"
 #include "cpu/row.h"
 
 namespace instnorm::cpu {
 
+namespace {
+
+// NanPolicy::raise: the first row with a NaN is named, whatever thread found it.
+void refuse_nan(const Call& call) {
+  const Problem& p = call.problem;
+  std::atomic<std::int64_t> found{p.rows()};
+  on_threads(call.plan.threads, p.rows(), [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t r = first; r < last && r < found.load(std::memory_order_relaxed); ++r) {
+      if (!has_nan(p, {r / p.C, r % p.C})) continue;
+      std::int64_t least = found.load(std::memory_order_relaxed);
+      while (r < least && !found.compare_exchange_weak(least, r)) {
+      }
+    }
+  });
+  if (found == p.rows()) return;
+  throw std::invalid_argument(
+      std::string("[") + op_name(p.pass) + "] x has a NaN at n = " + std::to_string(found / p.C) +
+      ", c = " + std::to_string(found % p.C) + ", and nan_policy is \"raise\"");
+}
+
+}  // namespace
+
 void run(const Problem& problem, const Plan& plan, const KernelTable& kernels) {
   const Call call(problem, plan, kernels);
+  if (problem.nan_policy == NanPolicy::raise) refuse_nan(call);
   if (problem.pass == Pass::backward) return backward(call);
   const MomentsOut out(problem);
   forward(call, out);

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cpu/activation-inl.h"
 #include "cpu/io-inl.h"
 #include "cpu/lanes-inl.h"
 #include "row_algebra.h"
@@ -137,9 +138,10 @@ HWY_INLINE void BlockMoments(D d, const T* x, size_t n, double scale, BlockSums&
   }
 }
 
-template <class D, class T>
+template <class D, class G, class T>
 struct GradientTerms {
-  const T *g, *x;
+  const G* g;
+  const T* x;
   hn::Vec<D> centre;
   template <class Reader>
   HWY_INLINE void operator()(const Reader& reader, size_t i, hn::Vec<D>& u, hn::Vec<D>& v) const {
@@ -148,12 +150,12 @@ struct GradientTerms {
   }
 };
 
-template <class D, class T>
-HWY_INLINE void BlockGradientSums(D d, const T* g, const T* x, size_t n, double centre,
+template <class D, class G, class T>
+HWY_INLINE void BlockGradientSums(D d, const G* g, const T* x, size_t n, double centre,
                                   GradientSums& out) {
   using Compute = hn::TFromD<D>;
   Compute sum_g, sum_gx;
-  TwoSums(d, n, GradientTerms<D, T>{g, x, hn::Set(d, static_cast<Compute>(centre))}, sum_g, sum_gx);
+  TwoSums(d, n, GradientTerms<D, G, T>{g, x, Constant(d, centre)}, sum_g, sum_gx);
   out = {static_cast<double>(sum_g), static_cast<double>(sum_gx)};
 }
 

@@ -30,6 +30,8 @@ void each_run(const Rows& rows, std::byte* row, std::int64_t first, std::int64_t
 template <class F>
 void with_size(std::int64_t size, const F& f) {
   switch (size) {
+    case 1:
+      return f([](void* to, const void* from) { std::memcpy(to, from, 1); });
     case 2:
       return f([](void* to, const void* from) { std::memcpy(to, from, 2); });
     case 4:
@@ -37,6 +39,11 @@ void with_size(std::int64_t size, const F& f) {
     default:
       return f([](void* to, const void* from) { std::memcpy(to, from, 8); });
   }
+}
+
+// Channels last, and everything like it: neighbours in memory are of neighbouring rows.
+bool across(const Rows& rows, const Tile& tile, std::int64_t size) {
+  return !tile.along && tile.count > 1 && rows.inner == 1 && rows.stride_c == size;
 }
 
 // Calls f(row address, position in the tile's buffer) for each segment of a tile that is copied.
@@ -69,6 +76,16 @@ In read_tile(const Rows& rows, const Tile& tile, std::int64_t size, TileBuffer& 
     return {where.data, where.step};
   }
   with_size(size, [&](auto copy) {
+    if (across(rows, tile, size)) {
+      const std::byte* from = rows.row(tile.row_n, tile.row_c) + tile.first * rows.stride[0];
+      for (std::int64_t l = 0; l < tile.n; ++l, from += rows.stride[0]) {
+        std::byte* to = buffer.bytes + l * size;
+        for (std::int64_t i = 0; i < tile.count; ++i, to += tile.n * size) {
+          copy(to, from + i * size);
+        }
+      }
+      return;
+    }
     each_segment(rows, tile, size, [&](std::byte* row, std::int64_t first, std::int64_t at) {
       std::byte* to = buffer.bytes + at;
       each_run(rows, row, first, tile.n,
@@ -88,6 +105,16 @@ Out tile_to_write(const Rows& rows, const Tile& tile, std::int64_t size, TileBuf
 void write_tile(const Rows& rows, const Tile& tile, std::int64_t size, const TileBuffer& buffer) {
   if (dense(rows, size)) return;
   with_size(size, [&](auto copy) {
+    if (across(rows, tile, size)) {
+      std::byte* to = rows.row(tile.row_n, tile.row_c) + tile.first * rows.stride[0];
+      for (std::int64_t l = 0; l < tile.n; ++l, to += rows.stride[0]) {
+        const std::byte* from = buffer.bytes + l * size;
+        for (std::int64_t i = 0; i < tile.count; ++i, from += tile.n * size) {
+          copy(to + i * size, from);
+        }
+      }
+      return;
+    }
     each_segment(rows, tile, size, [&](std::byte* row, std::int64_t first, std::int64_t at) {
       const std::byte* from = buffer.bytes + at;
       each_run(rows, row, first, tile.n,
@@ -96,6 +123,21 @@ void write_tile(const Rows& rows, const Tile& tile, std::int64_t size, const Til
                });
     });
   });
+}
+
+void zero_tail(const Rows& rows, std::int64_t n, std::int64_t c, std::int64_t first, std::int64_t L,
+               std::int64_t size) {
+  if (first >= L) return;
+  if (dense(rows, size)) {
+    std::memset(rows.row(n, c) + first * size, 0, static_cast<std::size_t>((L - first) * size));
+    return;
+  }
+  each_run(rows, rows.row(n, c), first, L - first,
+           [size](std::byte* to, std::int64_t count, std::int64_t stride) {
+             for (; count > 0; --count, to += stride) {
+               std::memset(to, 0, static_cast<std::size_t>(size));
+             }
+           });
 }
 
 }  // namespace instnorm::cpu

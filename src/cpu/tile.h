@@ -37,4 +37,8 @@ In read_tile(const Rows& rows, const Tile& tile, std::int64_t size, TileBuffer& 
 Out tile_to_write(const Rows& rows, const Tile& tile, std::int64_t size, TileBuffer& buffer);
 void write_tile(const Rows& rows, const Tile& tile, std::int64_t size, const TileBuffer& buffer);
 
+// Zeroes the elements [first, L) of a row.
+void zero_tail(const Rows& rows, std::int64_t n, std::int64_t c, std::int64_t first, std::int64_t L,
+               std::int64_t size);
+
 }  // namespace instnorm::cpu

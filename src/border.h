@@ -1,0 +1,82 @@
+// The checks of one call. Every message begins with the op in brackets, and says what was expected
+// and what came.
+#pragma once
+
+#include <instnorm/functional.h>
+#include <instnorm/tensor.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "overlap.h"
+#include "problem.h"
+
+namespace instnorm {
+
+class Border {
+ public:
+  Border(const char* op, Problem& problem) : op_(op), p_(problem) {}
+
+  [[noreturn]] void fail(const std::string& what) const;
+
+  // Reads N, C, L and the dtype off the input, whose shape everything else is measured by.
+  void input(const char* arg, const ConstView& x, DataFormat format);
+
+  // Has the input's shape and dtype.
+  void operand(const char* arg, const ConstView& v, Rows& rows) const;
+
+  // (C,) or, where `per_instance` allows it, (N, C). V is a View or a ConstView; an absent one is
+  // not even converted, which is what most of them are.
+  template <class V>
+  void param(const char* arg, const V& v, bool per_instance, Param& param) const {
+    if (v.defined()) defined_param(arg, v, per_instance, param);
+  }
+
+  // lengths, mask, nan_policy: which values are there.
+  template <class Options>
+  void presence(const Options& o) const {
+    if (o.lengths.defined()) lengths(o.lengths);
+    if (o.mask.defined()) mask(o.mask);
+    if (p_.lengths.defined() && p_.mask.defined()) {
+      fail("lengths and mask are both given: give one of them");
+    }
+    p_.nan_policy = o.nan_policy;
+  }
+
+  void given_moments(const Moments& m) const;
+
+  // An output must not meet itself, nor an input unless it is that input (in place).
+  template <class V>
+  void writes(const char* arg, const V& out) const {
+    if (out.defined() && overlaps_itself(out)) fail(std::string(arg) + " overlaps itself");
+  }
+  template <class V, class W>
+  void apart(const char* arg, const V& out, const char* other, const W& v) const {
+    if (!out.defined() || !v.defined()) return;
+    if (overlap(out, v)) fail(std::string(arg) + " overlaps " + other);
+  }
+  bool in_place(const char* arg, const ConstView& out, const char* other,
+                const ConstView& v) const {
+    if (same_view(out, v)) return true;
+    apart(arg, out, other, v);
+    return false;
+  }
+
+ private:
+  void defined_param(const char* arg, const ConstView& v, bool per_instance, Param& param) const;
+  void lengths(const ConstView& v) const;
+  void mask(const ConstView& v) const;
+  std::byte* bytes(const char* arg, const ConstView& v) const;
+  // Rows of a view whose dimensions are, in order: N where n_axis is 0 (else it is -1), C at c_axis
+  // (or none, -1), and along the row all others.
+  void rows(const ConstView& v, int n_axis, int c_axis, Rows& rows) const;
+
+  const char* op_;
+  Problem& p_;
+  const char* arg_ = "";
+  Dims shape_;
+  int n_axis_ = -1, c_axis_ = 0;
+};
+
+}  // namespace instnorm
