@@ -111,8 +111,8 @@ Problem backward_problem(const ConstView& x, const ConstView& grad_output, const
     border.fail("grad_bias must have the shape of bias, got " + gb.shape.str());
   }
   border.apart("grad_weight", gw, "grad_bias", gb);
-  border.apart("grad_input", gx, "grad_weight", gw);
-  border.apart("grad_input", gx, "grad_bias", gb);
+  border.apart("grad_weight", gw, "grad_input", gx);
+  border.apart("grad_bias", gb, "grad_input", gx);
   for (const View* out : {&gx, &gw, &gb}) {
     const char* arg = out == &gx ? "grad_input" : out == &gw ? "grad_weight" : "grad_bias";
     border.writes(arg, *out);

@@ -97,13 +97,21 @@ inline KeptMoments keep(const RowMoments& row) {
   return {row.count, row.mean.hi / row.scale, row.m2 / row.scale / row.scale};
 }
 
-// 1 / sqrt(var + eps). A row normalised by moments, its own or given ones, has 0 where the result
-// is the bias by definition: for fewer than 2 values and for zero variance with eps = 0. Constants
-// (running statistics) have no special case, as in PyTorch, but where they are moments of no value.
-inline double rstd_of(double count, double var, double eps, bool constants = false) {
-  const bool is_bias =
-      (count == 0.0) | ((!constants) & ((count < 2.0) | ((var == 0.0) & (eps == 0.0))));
-  return is_bias ? 0.0 : 1.0 / std::sqrt(var + eps);
+// A row normalised by moments, its own or given ones, is its bias by definition for fewer than 2
+// values and for zero variance with eps = 0.
+inline bool is_bias(double count, double var, double eps) {
+  return (count < 2.0) | ((var == 0.0) & (eps == 0.0));
+}
+
+// And is it that whatever x is, Inf and NaN too? Where x has the zero variance itself, all
+// x - mean are 0, and the row is an ordinary one.
+inline bool is_bias_whatever_x(double count, double var, double eps, bool given_moments) {
+  return (count < 2.0) | (given_moments & (var == 0.0) & (eps == 0.0));
+}
+
+// 1 / sqrt(var + eps), and 0 where a row normalised by moments is its bias.
+inline double rstd_of(double count, double var, double eps) {
+  return is_bias(count, var, eps) ? 0.0 : 1.0 / std::sqrt(var + eps);
 }
 
 // ---- What float arithmetic can hold. Rows beyond it take the wide kernels.
@@ -220,12 +228,10 @@ struct ParameterGradients {
   double weight = 0.0, bias = 0.0;
 };
 
-// With xhat = (x - mean) * rstd: sum of g * xhat, and sum of g. A row that is its bias gives
-// nothing to the weight, whatever its one value is.
+// With xhat = (x - mean) * rstd: sum of g * xhat, and sum of g.
 inline ParameterGradients parameter_gradients(const GradientSums& sums, double centre, double mean,
                                               double rstd) {
-  const double product = (sums.gx - (mean - centre) * sums.g) * rstd;
-  return {rstd == 0.0 ? 0.0 : product, sums.g};
+  return {(sums.gx - (mean - centre) * sums.g) * rstd, sums.g};
 }
 
 // dx = weight * rstd * (g - mean(g) - xhat * mean(g * xhat)); where the moments are constants,

@@ -170,7 +170,55 @@ TEST(Cases, EveryMagnitudeOfFloat64) {
     for (const double eps : {0.0, 1e-5}) {
       call.setting.eps = eps;
       EXPECT_TRUE(call.forward_is_right()) << "2^" << e << " eps " << eps;
+      // m2 is a float64: it has a value from the square of the smallest normal one to the largest.
+      if (std::abs(e) < 500) {
+        EXPECT_TRUE(call.moments_are_right(call.saved)) << "2^" << e;
+      }
+      const auto mean = statistics<Quad>(call.setting, call.x.values())[0].mean;
+      EXPECT_TRUE(is_within(DType::float64, call.saved.mean[0], mean,
+                            mean_bound(DType::float64, std::ldexp(1.0, e))))
+          << "2^" << e;
     }
+  }
+}
+
+// x - mean is beyond float32, the result is not: by given and by running statistics, and backward.
+TEST(Cases, DifferencesBeyondFloat32) {
+  for (const DType dtype : {DType::float32, DType::bfloat16}) {
+    Call call(dtype, {1, 1, 4}, {-3e38, 3e38, 2.5e38, 0.0});
+    Moments given = Moments::empty(1, 1);
+    given.count = {4}, given.mean = {2e38}, given.m2 = {4e76};
+    Options options = call.options();
+    options.moments = &given;
+    instance_norm(call.x.view(), call.y.view(), options);
+    const auto rows = statistics<long double>(given);
+    EXPECT_TRUE(call.y_is(forward(call.setting, call.x.values(), rows))) << name(dtype);
+
+    Array g(dtype, {1, 1, 4}, {1e38, -2e38, 1e38, 3e38}), dx(dtype, {1, 1, 4});
+    Array dw(dtype, {1});
+    instance_norm_backward(call.x.view(), g.view(), given,
+                           {.grad_input = dx.view(), .grad_weight = dw.view()});
+    const auto reference = backward(call.setting, call.x.values(), g.values(), rows);
+    EXPECT_TRUE(all_within(dtype, dx.values(), reference.input,
+                           gradient_bound(dtype, largest_of(reference.input))));
+    EXPECT_TRUE(all_within(dtype, dw.values(), reference.weight,
+                           gradient_bound(dtype, largest_of(reference.weight))));
+  }
+}
+
+// Two neighbours of float32, half of each: y = (+-1) * weight + bias, where the coefficients behind
+// it are beyond float32.
+TEST(Cases, CoefficientsBeyondFloat32) {
+  const double low = 1024.0, high = 1024.0 + 0x1p-13;
+  Call call(DType::float32, {1, 1, 4}, {low, high, low, high});
+  call.weight = Array(DType::float32, {1}, {3e38});
+  call.setting.eps = 0.0;
+  for (const double sign : {1.0, -1.0}) {
+    call.bias = Array(DType::float32, {1}, {sign * 3e38});
+    instance_norm(call.x.view(), call.y.view(), call.options());
+    const std::vector<double> y = call.y.values();
+    EXPECT_EQ(y[sign > 0 ? 0 : 1], 0.0);
+    EXPECT_EQ(y[sign > 0 ? 1 : 0], sign * kInf);
   }
 }
 

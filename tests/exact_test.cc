@@ -120,6 +120,22 @@ TEST(Exact, SixteenBitResultsAreRoundedOnceToNearestEven) {
   }
 }
 
+// The same in the arithmetic that rows of tiny values need: closer to the tie than float32 can
+// tell.
+TEST(Exact, SixteenBitResultsOfTinyRowsAreRoundedOnceToNearestEven) {
+  constexpr double kTie = 0x1p-8;  // half a unit in the last place of 1 in bfloat16
+  for (const double bias : {kTie, kTie + 0x1p-30, kTie - 0x1p-30, 3 * kTie, 3 * kTie + 0x1p-30}) {
+    constexpr double kTiny = 0x1p-120;
+    Call call(DType::bfloat16, {1, 1, 4}, {-kTiny, kTiny, -kTiny, kTiny});
+    call.bias = Array(DType::float32, {1}, {bias});
+    call.setting.eps = 0.0;
+    instance_norm(call.x.view(), call.y.view(), call.options());
+    const double up = quantize(DType::bfloat16, 1 + bias);
+    const double down = quantize(DType::bfloat16, -1 + bias);
+    EXPECT_EQ(call.y.values(), (std::vector<double>{down, up, down, up})) << bias;
+  }
+}
+
 TEST(Exact, OnnxVectors) {
   for (const OnnxVector& v : onnx_vectors()) {
     const Dims shape = {v.N, v.C, v.L};

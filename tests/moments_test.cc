@@ -153,6 +153,20 @@ TEST(Moments, MergeOfUnequalParts) {
   EXPECT_NEAR(m.m2[0], 1e15 + 1e16 - 10, 4.0);  // 1e16 * 1e15 / (1e15 + 1)
 }
 
+// A thousand parts of a row, each of less than half a unit in the last place of the sum.
+TEST(Moments, SmallPartsOfALongRowAreNotLost) {
+  constexpr std::int64_t kPart = 2048, kParts = 1000;
+  std::vector<double> x(kPart * (kParts + 1));
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double size = i < kPart ? 0x1p27 : 1.0;
+    x[i] = i % 2 ? size : -size;
+  }
+  const Moments m = moments(view(x, {1, static_cast<std::int64_t>(x.size())}));
+  EXPECT_NEAR(m.mean[0], 0.0, 1e-12);
+  const double expected = kPart * 0x1p54 + kPart * kParts;  // exact: 250 units of 2^13 above 2^65
+  EXPECT_NEAR(m.m2[0], expected, expected * m2_bound(DType::float64).relative);
+}
+
 TEST(Moments, NaNAndInfinityStayInTheirRow) {
   const double inf = std::numeric_limits<double>::infinity();
   for (const DType dtype : kFloats) {

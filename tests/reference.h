@@ -96,14 +96,15 @@ std::vector<Stats<Real>> statistics(const Moments& m) {
   return rows;
 }
 
-// Running statistics stand for every instance.
+// Running statistics stand for every instance, with a count by which each row is an ordinary one.
 template <class Real>
 std::vector<Stats<Real>> statistics(const Setting& s, const std::vector<double>& running_mean,
                                     const std::vector<double>& running_var) {
   std::vector<Stats<Real>> rows;
   for (std::int64_t n = 0; n < s.N; ++n) {
     for (std::size_t c = 0; c < running_mean.size(); ++c) {
-      rows.push_back({Real(s.L), Real(running_mean[c]), Real(running_var[c]) * Real(s.L)});
+      const Real count = std::max<std::int64_t>(s.L, 2);
+      rows.push_back({count, Real(running_mean[c]), Real(running_var[c]) * count});
     }
   }
   return rows;

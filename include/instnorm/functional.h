@@ -57,8 +57,8 @@ INSTNORM_API Activation activation_of(const std::string& name);
 // or float32 (float64 for float64). weight and bias may be (N, C): one for each instance.
 //
 // lengths and mask say which values are there; the others have no effect, be they NaN, and y is 0
-// there. A row with fewer than 2 such values gives the bias and is left out of the running
-// statistics.
+// there. A row with fewer than 2 such values, whatever they are, is its bias there and is left out
+// of the running statistics; normalised by running statistics it is an ordinary row.
 struct Options {
   ConstView weight{};           // absent: 1
   ConstView bias{};             // absent: 0
@@ -75,14 +75,15 @@ struct Options {
   double weight_offset =
       0.0;  // y = (weight + weight_offset) * xhat + bias, where there is a weight
   Activation activation = Activation::none;
-  const Moments* moments = nullptr;  // normalise by these instead of the input's own
+  const Moments* moments = nullptr;  // normalise by these instead of the input's own; the running
+                                     // statistics, if given, are updated from them
   Moments* save_moments = nullptr;   // out: the statistics that x was normalised by
 };
 
 // y = (x - mean) / sqrt(var + eps) * (weight + weight_offset) + bias. y has x's shape and dtype; it
 // may be x itself (in place); any other overlap is an error, and so is L == 1 with the input's own
-// statistics (but with lengths, mask or NanPolicy::omit). A row with count < 2 in given moments
-// gives bias.
+// statistics (but with lengths, mask or NanPolicy::omit). By given moments a row with count < 2, or
+// with zero variance and eps = 0, is its bias, whatever its x are.
 INSTNORM_API void instance_norm(const ConstView& x, const View& y, const Options& options = {});
 
 // Which gradients are wanted, and where they go; at least one.
@@ -96,7 +97,7 @@ struct BackwardOptions {
   ConstView weight{};
   ConstView bias{};  // counts with an activation only
   double eps = 1e-5;
-  bool use_input_stats = true;  // false: the moments are constants (running statistics)
+  bool use_input_stats = true;  // false: the moments are constants, not functions of x
   ConstView lengths{};          // these as in the forward
   ConstView mask{};
   NanPolicy nan_policy = NanPolicy::propagate;
@@ -108,8 +109,13 @@ struct BackwardOptions {
 // Gradients of instance_norm at x, given grad_output g of x's shape and dtype and the moments that
 // the forward saved (or that moments(x) gives). With r = 1/sqrt(var + eps), xhat = (x - mean) * r
 // and h = g * activation'(weight * xhat + bias), all sums over the values that are there:
-//   grad_input  = weight * r * (h - mean(h) - xhat * mean(h * xhat))   (constant moments: weight *
-//   r * h) grad_weight = sum over n, l of h * xhat,  grad_bias = sum over n, l of h
+//   grad_input  = weight * r * (h - mean(h) - xhat * mean(h * xhat)), or
+//                 weight * r * h  where the moments are constants: given ones, running statistics
+//   grad_weight = sum over n, l of h * xhat
+//   grad_bias   = sum over n, l of h
+// A row whose moments have count < 2, or zero variance with eps = 0, is its bias: it gives to
+// grad_bias alone, by constant moments too, whatever its x are. (Moments that a forward saves of
+// running statistics have count L, or 2 if L is less: to them every row is an ordinary one.)
 INSTNORM_API void instance_norm_backward(const ConstView& x, const ConstView& grad_output,
                                          const Moments& moments, const Gradients& gradients,
                                          const BackwardOptions& options = {});

@@ -57,7 +57,7 @@ bool BackwardAlgebraOf(const RowsBackward& rows) {
   INSTNORM_INDEPENDENT
   for (std::int64_t i = 0; i < r.count; ++i) {
     const double count = r.moments_count[i], var = r.m2[i] / count, mean = r.mean[i];
-    const double rstd = rstd_of(count, var, r.eps, kConstantMoments);
+    const double rstd = rstd_of(count, var, r.eps);
     const GradientSums sums{r.sum_g[i], r.sum_gx[i]};
     const ParameterGradients gradients = parameter_gradients(sums, r.centre[i], mean, rstd);
     const BackwardCoefficients k = backward_coefficients(gradients, r.centre[i], mean, rstd,
@@ -68,7 +68,8 @@ bool BackwardAlgebraOf(const RowsBackward& rows) {
     r.q[i] = k.q;
     r.r[i] = k.r;
     const bool fits = common_gradient<Compute>(sums, mean, var) &
-                      (!std::is_same_v<Compute, float> || fits_float(k));
+                      (!std::is_same_v<Compute, float> || fits_float(k)) &
+                      !is_bias_whatever_x(count, var, r.eps, kConstantMoments);
     r.fits[i] = fits;
     all &= r.fits[i];
   }

@@ -1,6 +1,7 @@
 #include "cpu/backward.h"
 
 #include <cmath>
+#include <cstring>
 
 #include "cpu/presence.h"
 #include "cpu/rows.h"
@@ -53,17 +54,38 @@ class Gradient {
   alignas(64) std::byte bytes_[2 * kBlockBytes];  // a block of float data in double
 };
 
-// A row that the common arithmetic may not hold: by itself.
+GradientSums segment_sums(const Call& call, Row row, In g, In x, std::int64_t n, bool wide) {
+  Gradient gradient(call, wide);
+  const AffineCoefficients argument = backward_argument(call.problem, row, wide);
+  const In h = gradient.of(g, x, 1, n, columns(argument));
+  GradientSums sums;
+  gradient.kernels().sums(h, x, 1, n, &argument.centre, 0, {&sums.g, &sums.gx});
+  return sums;
+}
+
+// A row that is its bias, whose x are read as zeros, gives to the bias alone.
+void bias_row(const Problem& p, Row row, const GradientSums& sums, const RowGradients& gradients) {
+  gradients.weight[row.index(p)] = 0.0;
+  gradients.bias[row.index(p)] = sums.g;
+}
+
+// A row that the common arithmetic may not hold, or that is its bias: by itself.
 void single_row(const Call& call, Row row, In g, In x, Out dx, std::int64_t n, GradientSums sums,
                 const RowGradients& gradients) {
   const Problem& p = call.problem;
   const std::int64_t at = row.index(p);
-  const bool wide_sums = backward_is_wide(p, row) || !finite(sums);
-  if (wide_sums) {
-    Gradient gradient(call, true);
-    const AffineCoefficients argument = backward_argument(p, row, true);
-    const In h = gradient.of(g, x, 1, n, columns(argument));
-    gradient.kernels().sums(h, x, 1, n, &argument.centre, 0, {&sums.g, &sums.gx});
+  bool wide_sums = backward_is_wide(p, row);
+  const bool bias = only_bias(p, given_moments(p, row));
+  if (bias) {
+    x = zeros();
+    sums = segment_sums(call, row, g, x, n, wide_sums);
+  }
+  wide_sums |= !finite(sums);
+  if (wide_sums) sums = segment_sums(call, row, g, x, n, true);
+  if (bias) {
+    bias_row(p, row, sums, gradients);
+    if (p.y.defined()) std::memset(dx.data, 0, static_cast<std::size_t>(n * size_of(p.dtype)));
+    return;
   }
   ParameterGradients of_row;
   BackwardCoefficients k;
@@ -133,12 +155,13 @@ GradientSums long_row_sums(const Call& call, Row row, bool wide) {
   const Problem& p = call.problem;
   const std::int64_t size = size_of(p.dtype), blocks = blocks_of(call, row);
   const AffineCoefficients argument = backward_argument(p, row, wide);
+  const bool bias = only_bias(p, given_moments(p, row));
   double* numbers = scratch<double>(static_cast<std::size_t>(2 * blocks));
   const GradientSumsOut parts{numbers, numbers + blocks};
   each_block(call, row, [&](const Tile& tile, std::int64_t b) {
     TileBuffer x_buffer, g_buffer;
     Gradient gradient(call, wide);
-    const In x = read_tile(p.x, tile, size, x_buffer);
+    const In x = bias ? zeros() : read_tile(p.x, tile, size, x_buffer);
     const In g = read_tile(p.g, tile, size, g_buffer);
     const In h = gradient.of(g, x, tile.count, tile.n, columns(argument));
     gradient.kernels().sums(h, x, tile.count, tile.n, &argument.centre, 0, parts.at(b));
@@ -155,9 +178,11 @@ GradientSums long_row_sums(const Call& call, Row row, bool wide) {
 GradientSums present_sums(const Call& call, Row row, bool wide) {
   const Problem& p = call.problem;
   const AffineCoefficients argument = backward_argument(p, row, wide);
+  const bool bias = only_bias(p, given_moments(p, row));
   Gradient gradient(call, wide);
   GradientSums sums;
   each_present_block(call, row, true, [&](In x, In g, std::int64_t n) {
+    if (bias) x = zeros();
     GradientSums block;
     const In h = gradient.of(g, x, 1, n, columns(argument));
     gradient.kernels().sums(h, x, 1, n, &argument.centre, 0, {&block.g, &block.gx});
@@ -174,6 +199,11 @@ void long_row(const Call& call, Row row, const RowGradients& gradients) {
   bool wide = backward_is_wide(p, row);
   GradientSums sums = take(call, row, wide);
   if (!wide && !finite(sums)) sums = take(call, row, wide = true);
+  if (only_bias(p, given_moments(p, row))) {
+    bias_row(p, row, sums, gradients);
+    if (p.y.defined()) zero_tail(p.y, row.n, row.c, 0, p.L, size);
+    return;
+  }
   ParameterGradients of_row;
   BackwardCoefficients k;
   wide = backward_of_row(p, row, sums, wide, of_row, k);

@@ -46,6 +46,7 @@ void single_row(const Call& call, Row row, In x, Out y, std::int64_t n, const Mo
   if (!p.y.defined()) return;
   AffineCoefficients k;
   const bool wide = affine_of_row(p, row, moments, how, k);
+  if (only_bias(p, moments)) x = zeros();
   call.kernels(wide).affine(x, y, 1, n, columns(k), p.activation, call.plan.stream);
 }
 
@@ -156,9 +157,11 @@ void long_row(const Call& call, Row row, const MomentsOut& out) {
   if (!p.y.defined()) return;
   AffineCoefficients k;
   const bool wide = affine_of_row(p, row, moments, how, k);
+  const bool bias = only_bias(p, moments), omit = p.nan_policy == NanPolicy::omit;
   each_block(call, row, [&](const Tile& tile, std::int64_t) {
     TileBuffer x_buffer, y_buffer;
-    const In x = read_tile(p.x, tile, size, x_buffer);
+    In x = bias && !omit ? zeros() : read_tile(p.x, tile, size, x_buffer);
+    if (bias && omit) x = only_nan(p, tile, x, x_buffer);
     const Out y = tile_to_write(p.y, tile, size, y_buffer);
     call.kernels(wide).affine(x, y, tile.count, tile.n, columns(k), p.activation, call.plan.stream);
     if (p.mask.defined()) {

@@ -79,6 +79,20 @@ std::int64_t take_present(const Presence& presence, std::int64_t first, std::int
   }
 }
 
+In only_nan(const Problem& p, const Tile& tile, In x, TileBuffer& buffer) {
+  const std::int64_t size = size_of(p.dtype);
+  Presence numbers;
+  std::memset(numbers.there, 1, static_cast<std::size_t>(tile.n));
+  mark_numbers(p.dtype, x.data, tile.n, numbers.there);
+  std::memmove(buffer.bytes, x.data, static_cast<std::size_t>(tile.n * size));
+  for (std::int64_t i = 0; i < tile.n; ++i) {
+    if (numbers.there[i]) {
+      std::memset(buffer.bytes + i * size, 0, static_cast<std::size_t>(size));
+    }
+  }
+  return {buffer.bytes, 0};
+}
+
 bool has_nan(const Problem& p, Row row) {
   const std::int64_t size = size_of(p.dtype), length = p.length(row.n);
   constexpr std::int64_t kBlock = kBlockBytes / 8;

@@ -23,6 +23,10 @@ void mark(const Problem& problem, const Tile& tile, const std::byte* x, bool num
 // Zeroes the elements of a dense block of n that are not there.
 void zero_absent(const Presence& presence, std::int64_t n, std::int64_t size, std::byte* y);
 
+// The one segment of `tile`, dense at x, with 0 in place of all that is not NaN: a copy in
+// `buffer`, where x may be itself.
+In only_nan(const Problem& problem, const Tile& tile, In x, TileBuffer& buffer);
+
 // Is a value of this row, one that is there, NaN?
 bool has_nan(const Problem& problem, Row row);
 

@@ -1,5 +1,6 @@
 #include "cpu/row.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "dtype.h"
@@ -20,9 +21,11 @@ bool denormalize_row(const Problem& p, Row row, const RowMoments& moments, Affin
   return single(p);
 }
 
+bool by_running_statistics(const Problem& p) { return !p.use_input_stats && p.moments == nullptr; }
+
 double rstd_at(const Problem& p, const RowMoments& moments) {
-  return rstd_of(moments.count, moments.variance(), p.eps * moments.scale * moments.scale,
-                 !p.use_input_stats);
+  const double var = moments.variance(), eps = p.eps * moments.scale * moments.scale;
+  return by_running_statistics(p) ? 1.0 / std::sqrt(var + eps) : rstd_of(moments.count, var, eps);
 }
 
 }  // namespace
@@ -65,17 +68,28 @@ RowMoments given_moments(const Problem& p, Row row) {
     moments.mean.hi = p.moments->mean[i];
     moments.m2 = p.moments->m2[i];
   } else {
-    moments.count = static_cast<double>(p.L);
+    moments.count = static_cast<double>(std::max<std::int64_t>(p.L, 2));
     moments.mean.hi = load_double(p.running_mean.at(row.n, row.c), p.running_mean.dtype);
     moments.m2 = load_double(p.running_var.at(row.n, row.c), p.running_var.dtype) * moments.count;
   }
   return moments;
 }
 
+bool only_bias(const Problem& p, const RowMoments& moments) {
+  if (p.pass == Pass::denormalize || by_running_statistics(p)) return false;
+  const bool given = p.pass == Pass::backward ? !p.use_input_stats : p.moments != nullptr;
+  return is_bias_whatever_x(moments.count, moments.variance(), p.eps, given);
+}
+
 bool affine_of_row(const Problem& p, Row row, const RowMoments& moments, Arithmetic how,
                    AffineCoefficients& k) {
   if (p.pass == Pass::denormalize) return denormalize_row(p, row, moments, k);
-  const double rstd = rstd_at(p, moments), weight = weight_at(p, row), bias = bias_at(p, row);
+  const double rstd = rstd_at(p, moments), bias = bias_at(p, row);
+  if (only_bias(p, moments)) {
+    k.b = bias;
+    return single(p) && !fits_float(k);
+  }
+  const double weight = weight_at(p, row);
   if (single(p) && !how.wide) {
     k = affine<float>(moments.mean, rstd, weight, bias);
     if (fits_float(k)) return false;
@@ -92,6 +106,11 @@ AffineCoefficients backward_argument(const Problem& p, Row row, bool wide) {
   const RowMoments moments = given_moments(p, row);
   AffineCoefficients k;
   k.centre = backward_centre(p, moments.mean.hi, wide);
+  if (only_bias(p, moments)) {
+    k.centre = 0.0;
+    k.b = bias_at(p, row);
+    return k;
+  }
   if (p.activation == Activation::none) return k;
   const double rstd = rstd_at(p, moments), weight = weight_at(p, row), bias = bias_at(p, row);
   return single(p) && !wide ? affine<float>(moments.mean, rstd, weight, bias)

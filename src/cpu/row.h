@@ -40,6 +40,10 @@ bool trusted(const Problem& problem, const RowMoments& moments, Arithmetic& how)
 // Statistics that do not come from x: given moments, or the running ones.
 RowMoments given_moments(const Problem& problem, Row row);
 
+// Is the row its bias whatever its values are? Then zeros are read in their place, since 0 * Inf
+// would be NaN.
+bool only_bias(const Problem& problem, const RowMoments& moments);
+
 // The row's own weight + weight_offset and bias.
 double weight_at(const Problem& problem, Row row);
 double bias_at(const Problem& problem, Row row);

@@ -22,7 +22,9 @@ void each_row(const Call& call, const OfTile& of_tile, const OfRow& of_row) {
     for (std::int64_t r = first; r < last;) {
       const Row row{r / p.C, r % p.C};
       const std::int64_t length = p.length(row.n);
-      if (length == 0 || length > plan.block || p.selects()) {
+      // Padded to one value, a row is its bias, which no tile knows of.
+      const std::int64_t least = p.lengths.defined() ? 2 : 1;
+      if (length < least || length > plan.block || p.selects()) {
         of_row(row);
         ++r;
         continue;

@@ -125,6 +125,11 @@ void write_tile(const Rows& rows, const Tile& tile, std::int64_t size, const Til
   });
 }
 
+In zeros() {
+  alignas(64) static constexpr std::byte kZeros[kBlockBytes] = {};
+  return {kZeros, 0};
+}
+
 void zero_tail(const Rows& rows, std::int64_t n, std::int64_t c, std::int64_t first, std::int64_t L,
                std::int64_t size) {
   if (first >= L) return;

@@ -37,6 +37,9 @@ In read_tile(const Rows& rows, const Tile& tile, std::int64_t size, TileBuffer& 
 Out tile_to_write(const Rows& rows, const Tile& tile, std::int64_t size, TileBuffer& buffer);
 void write_tile(const Rows& rows, const Tile& tile, std::int64_t size, const TileBuffer& buffer);
 
+// Segments of zeros, as many as are wanted, of any dtype.
+In zeros();
+
 // Zeroes the elements [first, L) of a row.
 void zero_tail(const Rows& rows, std::int64_t n, std::int64_t c, std::int64_t first, std::int64_t L,
                std::int64_t size);
