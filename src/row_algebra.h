@@ -156,7 +156,8 @@ struct AffineCoefficients {
 };
 
 inline bool fits_float(const AffineCoefficients& k) {
-  return !(std::fabs(k.centre) > kLargestCentre) & float_factor(k.a) & (k.scale == 1.0) &
+  const bool a_fits = float_factor(k.a);
+  return !(std::fabs(k.centre) > kLargestCentre) & a_fits & (k.scale == 1.0) &
          !(std::fabs(k.b) > kFloatMax);
 }
 
@@ -201,8 +202,8 @@ struct BackwardCoefficients {
 };
 
 inline bool fits_float(const BackwardCoefficients& k) {
-  return !(std::fabs(k.centre) > kLargestCentre) & float_factor(k.p) & float_factor(k.q) &
-         !(std::fabs(k.r) > kFloatMax);
+  const bool p_fits = float_factor(k.p), q_fits = float_factor(k.q);
+  return !(std::fabs(k.centre) > kLargestCentre) & p_fits & q_fits & !(std::fabs(k.r) > kFloatMax);
 }
 
 // May a row with these moments have its gradient sums taken in the common arithmetic?
@@ -219,8 +220,8 @@ template <class Compute>
 bool common_gradient(const GradientSums& sums, double mean, double var) {
   constexpr double kMax = std::numeric_limits<double>::max();
   if constexpr (!std::is_same_v<Compute, float>) return true;
-  return common_gradient_row<Compute>(mean, var) & (std::fabs(sums.g) <= kMax) &
-         (std::fabs(sums.gx) <= kMax);
+  const bool row_fits = common_gradient_row<Compute>(mean, var);
+  return row_fits & (std::fabs(sums.g) <= kMax) & (std::fabs(sums.gx) <= kMax);
 }
 
 // What a row gives to the gradients of its weight and bias.

@@ -283,7 +283,7 @@ TEST(Cases, LengthOneIsFineWithRunningStatistics) {
 // Where each row may be poisoned, and where the value may stand in it.
 void expect_poison_stays(DType dtype, double value) {
   constexpr std::int64_t kLength = 5000;
-  for (const std::size_t at : {0, 1, 2500, 4095, 4096, 4999}) {
+  for (const std::size_t at : std::vector<std::size_t>{0, 1, 2500, 4095, 4096, 4999}) {
     Random random(15);
     std::vector<double> x = normal_values(random, 6 * kLength);
     Call clean(dtype, {2, 3, kLength}, x);

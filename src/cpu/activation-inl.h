@@ -194,12 +194,12 @@ template <class D, class T, class Act>
 constexpr bool kLongValue =
     !std::is_same_v<Act, NoActivation> || (sizeof(hn::TFromD<D>) == 8 && sizeof(T) < 8);
 
-// Calls f with the functor of an activation.
+// Calls f with the functor of an activation, if it is one.
 template <class F>
 HWY_INLINE void WithActivation(Activation activation, const F& f) {
   switch (activation) {
     case Activation::none:
-      return f(NoActivation());
+      return;
     case Activation::relu:
       return f(Relu());
     case Activation::leaky_relu:

@@ -42,9 +42,9 @@ bool ForwardAlgebra(const RowsForward& rows) {
     r.centre[i] = k.centre;
     r.a[i] = k.a;
     r.b[i] = k.b;
-    const bool fits =
-        common_variance<Compute>(var, r.eps) & (!std::is_same_v<Compute, float> || fits_float(k));
-    r.fits[i] = fits;
+    const bool variance_fits = common_variance<Compute>(var, r.eps);
+    const bool k_fits = !std::is_same_v<Compute, float> || fits_float(k);
+    r.fits[i] = variance_fits & k_fits;
     all &= r.fits[i];
   }
   return all != 0;
@@ -67,10 +67,10 @@ bool BackwardAlgebraOf(const RowsBackward& rows) {
     r.p[i] = k.p;
     r.q[i] = k.q;
     r.r[i] = k.r;
-    const bool fits = common_gradient<Compute>(sums, mean, var) &
-                      (!std::is_same_v<Compute, float> || fits_float(k)) &
-                      !is_bias_whatever_x(count, var, r.eps, kConstantMoments);
-    r.fits[i] = fits;
+    const bool sums_fit = common_gradient<Compute>(sums, mean, var);
+    const bool k_fits = !std::is_same_v<Compute, float> || fits_float(k);
+    const bool is_bias = is_bias_whatever_x(count, var, r.eps, kConstantMoments);
+    r.fits[i] = sums_fit & k_fits & !is_bias;
     all &= r.fits[i];
   }
   return all != 0;

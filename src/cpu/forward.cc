@@ -26,6 +26,16 @@ BlockSums block_sums(const MomentSums& sums, std::int64_t i, std::int64_t n) {
 
 AffineColumns columns(const AffineCoefficients& k) { return {&k.centre, &k.a, &k.b, k.scale, 0}; }
 
+void combine(const Call& call, bool wide, In x, Out y, std::int64_t count, std::int64_t n,
+             const AffineColumns& k) {
+  const Kernels& kernels = call.kernels(wide);
+  if (call.problem.activation == Activation::none) {
+    kernels.affine(x, y, count, n, k, call.plan.stream);
+  } else {
+    kernels.activated(x, y, count, n, k, call.problem.activation);
+  }
+}
+
 // A row that the common arithmetic may not hold, or whose statistics are given: by itself.
 void single_row(const Call& call, Row row, In x, Out y, std::int64_t n, const MomentSums* sums,
                 const MomentsOut& out) {
@@ -47,7 +57,7 @@ void single_row(const Call& call, Row row, In x, Out y, std::int64_t n, const Mo
   AffineCoefficients k;
   const bool wide = affine_of_row(p, row, moments, how, k);
   if (only_bias(p, moments)) x = zeros();
-  call.kernels(wide).affine(x, y, 1, n, columns(k), p.activation, call.plan.stream);
+  combine(call, wide, x, y, 1, n, columns(k));
 }
 
 void short_rows(const Call& call, const Tile& tile, const MomentsOut& out) {
@@ -82,8 +92,7 @@ void short_rows(const Call& call, const Tile& tile, const MomentsOut& out) {
     if (all_fit) {
       if (out.wanted()) each_row_of(p, tile, plain_row);
       if (p.y.defined()) {
-        call.common.affine(x, y, tile.count, tile.n, rows.coefficients(0), p.activation,
-                           call.plan.stream);
+        combine(call, false, x, y, tile.count, tile.n, rows.coefficients(0));
       }
     } else {
       each_row_of(p, tile, [&](Row row, std::int64_t i) {
@@ -94,8 +103,7 @@ void short_rows(const Call& call, const Tile& tile, const MomentsOut& out) {
         }
         plain_row(row, i);
         if (p.y.defined()) {
-          call.common.affine(segment(x, i), segment(y, i), 1, tile.n, rows.coefficients(i),
-                             p.activation, call.plan.stream);
+          combine(call, false, segment(x, i), segment(y, i), 1, tile.n, rows.coefficients(i));
         }
       });
     }
@@ -163,7 +171,7 @@ void long_row(const Call& call, Row row, const MomentsOut& out) {
     In x = bias && !omit ? zeros() : read_tile(p.x, tile, size, x_buffer);
     if (bias && omit) x = only_nan(p, tile, x, x_buffer);
     const Out y = tile_to_write(p.y, tile, size, y_buffer);
-    call.kernels(wide).affine(x, y, tile.count, tile.n, columns(k), p.activation, call.plan.stream);
+    combine(call, wide, x, y, tile.count, tile.n, columns(k));
     if (p.mask.defined()) {
       Presence presence;
       mark(p, tile, nullptr, false, presence);

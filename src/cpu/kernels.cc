@@ -47,15 +47,26 @@ void Moments(In x, int64_t count, int64_t n, double scale, const MomentSums& out
   }
 }
 
-template <class Compute, class T>
-void Affine(In x, Out y, int64_t count, int64_t n, const AffineColumns& k, Activation activation,
-            bool stream) {
+template <class Act, class Compute, class T>
+HWY_INLINE void AffineWith(In x, Out y, int64_t count, int64_t n, const AffineColumns& k,
+                           bool stream) {
   const VectorOf<Compute> d;
+  for (int64_t i = 0, at = 0; i < count; ++i, at += k.step) {
+    BlockAffine<Act>(d, Segment<T>(x, i), Segment<T>(y, i), static_cast<size_t>(n),
+                     {k.scale, k.centre[at], k.a[at], k.b[at]}, stream);
+  }
+}
+
+template <class Compute, class T>
+void Affine(In x, Out y, int64_t count, int64_t n, const AffineColumns& k, bool stream) {
+  AffineWith<NoActivation, Compute, T>(x, y, count, n, k, stream);
+}
+
+template <class Compute, class T>
+void Activated(In x, Out y, int64_t count, int64_t n, const AffineColumns& k,
+               Activation activation) {
   WithActivation(activation, [&](auto act) HWY_ATTR {
-    for (int64_t i = 0, at = 0; i < count; ++i, at += k.step) {
-      BlockAffine<decltype(act)>(d, Segment<T>(x, i), Segment<T>(y, i), static_cast<size_t>(n),
-                                 {k.scale, k.centre[at], k.a[at], k.b[at]}, stream);
-    }
+    AffineWith<decltype(act), Compute, T>(x, y, count, n, k, false);
   });
 }
 
@@ -64,12 +75,10 @@ void Slope(In g, In x, void* h, int64_t count, int64_t n, const AffineColumns& k
            Activation activation) {
   const VectorOf<Compute> d;
   WithActivation(activation, [&](auto act) HWY_ATTR {
-    if constexpr (!std::is_same_v<decltype(act), NoActivation>) {
-      for (int64_t i = 0, at = 0; i < count; ++i, at += k.step) {
-        BlockSlope<decltype(act)>(d, Segment<T>(g, i), Segment<T>(x, i),
-                                  static_cast<Compute*>(h) + i * n, static_cast<size_t>(n),
-                                  {1.0, k.centre[at], k.a[at], k.b[at]});
-      }
+    for (int64_t i = 0, at = 0; i < count; ++i, at += k.step) {
+      BlockSlope<decltype(act)>(d, Segment<T>(g, i), Segment<T>(x, i),
+                                static_cast<Compute*>(h) + i * n, static_cast<size_t>(n),
+                                {1.0, k.centre[at], k.a[at], k.b[at]});
     }
   });
 }
@@ -99,6 +108,7 @@ template <class Compute, class T>
 constexpr Kernels KernelsOf() {
   return {&Moments<Compute, T>,
           &Affine<Compute, T>,
+          &Activated<Compute, T>,
           &Slope<Compute, T>,
           {&Gradients<Compute, T, T>, &Backward<Compute, T, T>},
           {&Gradients<Compute, Compute, T>, &Backward<Compute, Compute, T>},

@@ -50,7 +50,10 @@ using MomentsKernel = void (*)(In x, std::int64_t count, std::int64_t n, double 
                                const MomentSums& out);
 // y may be x. `stream`: stores that bypass the caches.
 using AffineKernel = void (*)(In x, Out y, std::int64_t count, std::int64_t n,
-                              const AffineColumns& k, Activation activation, bool stream);
+                              const AffineColumns& k, bool stream);
+// The activation of that, which is not none.
+using ActivatedKernel = void (*)(In x, Out y, std::int64_t count, std::int64_t n,
+                                 const AffineColumns& k, Activation activation);
 // h = g * slope of the activation at (x - centre) * a + b, in the compute type: segment i is at h +
 // i * n elements.
 using SlopeKernel = void (*)(In g, In x, void* h, std::int64_t count, std::int64_t n,
@@ -98,6 +101,7 @@ using RowsBackwardKernel = bool (*)(const RowsBackward& rows);
 struct Kernels {
   MomentsKernel moments;
   AffineKernel affine;
+  ActivatedKernel activated;
   SlopeKernel slope;
   GradientKernels of_g;  // g as it is stored
   GradientKernels of_h;  // g in the compute type, as `slope` leaves it
