@@ -154,6 +154,14 @@ void Border::rows(const ConstView& v, int n_axis, int c_axis, Rows& r) const {
   const std::int64_t size = size_of(v.dtype);
   r.stride_n = n_axis == 0 ? v.strides[0] * size : 0;
   r.stride_c = c_axis >= 0 ? v.strides[c_axis] * size : 0;
+  const int last_axis = v.shape.rank() - 1;
+  if (last_axis - n_axis == (c_axis >= 0 ? 2 : 1)) {  // one dimension along the row, as most have
+    const int axis = last_axis == c_axis ? last_axis - 1 : last_axis;
+    r.inner = 1;
+    r.extent[0] = v.shape[axis];
+    r.stride[0] = v.shape[axis] == 1 ? size : v.strides[axis] * size;
+    return;
+  }
   r.inner = 0;
   for (int i = n_axis + 1; i < v.shape.rank(); ++i) {
     if (v.shape[i] == 1 || i == c_axis) continue;

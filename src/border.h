@@ -56,6 +56,13 @@ class Border {
     if (!out.defined() || !v.defined()) return;
     if (overlap(out, v)) fail(std::string(arg) + " overlaps " + other);
   }
+  // The same for lengths and mask, which most calls do not have.
+  template <class V, class Options>
+  void apart_from_presence(const char* arg, const V& out, const Options& o) const {
+    if (!p_.lengths.defined() && !p_.mask.defined()) return;
+    apart(arg, out, "lengths", o.lengths);
+    apart(arg, out, "mask", o.mask);
+  }
   bool in_place(const char* arg, const ConstView& out, const char* other,
                 const ConstView& v) const {
     if (same_view(out, v)) return true;

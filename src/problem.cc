@@ -44,18 +44,16 @@ Problem normalize_problem(const ConstView& x, const View& y, const Options& o) {
   border.presence(o);
   border.apart("y", out, "weight", o.weight);
   border.apart("y", out, "bias", o.bias);
-  border.apart("y", out, "lengths", o.lengths);
-  border.apart("y", out, "mask", o.mask);
+  border.apart_from_presence("y", out, o);
   border.apart("y", out, "running_mean", o.running_mean);
   border.apart("y", out, "running_var", o.running_var);
-  if (o.use_input_stats) {
+  if (o.use_input_stats && o.running_mean.defined()) {
     for (const View* running : {&o.running_mean, &o.running_var}) {
       const char* arg = running == &o.running_mean ? "running_mean" : "running_var";
       border.apart(arg, *running, "x", x);
       border.apart(arg, *running, "weight", o.weight);
       border.apart(arg, *running, "bias", o.bias);
-      border.apart(arg, *running, "lengths", o.lengths);
-      border.apart(arg, *running, "mask", o.mask);
+      border.apart_from_presence(arg, *running, o);
     }
   }
 
@@ -114,12 +112,12 @@ Problem backward_problem(const ConstView& x, const ConstView& grad_output, const
   border.apart("grad_weight", gw, "grad_input", gx);
   border.apart("grad_bias", gb, "grad_input", gx);
   for (const View* out : {&gx, &gw, &gb}) {
+    if (!out->defined()) continue;
     const char* arg = out == &gx ? "grad_input" : out == &gw ? "grad_weight" : "grad_bias";
     border.writes(arg, *out);
     border.apart(arg, *out, "weight", o.weight);
     border.apart(arg, *out, "bias", o.bias);
-    border.apart(arg, *out, "lengths", o.lengths);
-    border.apart(arg, *out, "mask", o.mask);
+    border.apart_from_presence(arg, *out, o);
     if (out == &gx) continue;  // in place is fine for it
     border.apart(arg, *out, "x", x);
     border.apart(arg, *out, "grad_output", grad_output);

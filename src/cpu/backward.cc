@@ -110,11 +110,12 @@ void short_rows(const Call& call, const Tile& tile, const RowGradients& gradient
   const Moments& moments = *p.moments;
   Gradient gradient(call, false);
   Rows rows;
+  const bool active = gradient.active();
   bool arguments_fit = true;
   each_row_of(p, tile, [&](Row row, std::int64_t i) {
     rows.centre[i] = backward_centre(p, moments.mean[static_cast<std::size_t>(first + i)], false);
     rows.weight[i] = weight_at(p, row);
-    if (!gradient.active()) return;
+    if (!active) return;
     const AffineCoefficients argument = backward_argument(p, row, false);
     rows.a[i] = argument.a;
     rows.b[i] = argument.b;

@@ -18,13 +18,14 @@ void each_row(const Call& call, const OfTile& of_tile, const OfRow& of_row) {
   const Problem& p = call.problem;
   const Plan& plan = call.plan;
   const bool by_rows = plan.split == Plan::Split::rows;
+  // Padded to one value, a row is its bias, which no tile knows of.
+  const std::int64_t least = p.lengths.defined() ? 2 : 1;
+  const std::int64_t most = p.selects() ? 0 : plan.block;
   on_threads(by_rows ? plan.threads : 1, p.rows(), [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t r = first; r < last;) {
       const Row row{r / p.C, r % p.C};
       const std::int64_t length = p.length(row.n);
-      // Padded to one value, a row is its bias, which no tile knows of.
-      const std::int64_t least = p.lengths.defined() ? 2 : 1;
-      if (length < least || length > plan.block || p.selects()) {
+      if (length < least || length > most) {
         of_row(row);
         ++r;
         continue;
