@@ -1,7 +1,6 @@
 #include "arguments.h"
 
 #include <string>
-#include <string_view>
 
 namespace instnorm::python {
 namespace {
@@ -16,16 +15,6 @@ void intern(Signature& signature) {
     p.interned = PyUnicode_InternFromString(p.name);
     if (p.interned == nullptr) throw nb::python_error();
   }
-}
-
-void check_pending(const Argument& argument, const Parameter& p, PyObject* value) {
-  const bool none = std::string_view(p.only) == "None";
-  if (value == nullptr || (none && value == Py_None)) return;
-  if (PyUnicode_Check(value) && PyUnicode_CompareWithASCIIString(value, p.only) == 0) return;
-  const std::string shown = text(nb::repr(value));
-  raise(PyExc_NotImplementedError, std::string("[") + argument.op + "] " + argument.name +
-                                       (PyUnicode_Check(value) ? "=" + shown : std::string()) +
-                                       " is not supported yet");
 }
 
 }  // namespace
@@ -51,13 +40,10 @@ Arguments::Arguments(Signature& signature, PyObject* const* args, Py_ssize_t nar
     }
     values_[i] = args[nargs + k];
   }
-  for (std::size_t i = 0; i < signature.parameters.size(); ++i) {
-    const Parameter& p = signature.parameters[i];
-    if (values_[i] == nullptr && i < signature.required) {
-      raise(PyExc_TypeError,
-            std::string(signature.op) + "() missing required argument '" + p.name + "'");
-    }
-    if (p.only != nullptr) check_pending(argument(i), p, values_[i]);
+  for (std::size_t i = 0; i < signature.required; ++i) {
+    if (values_[i] != nullptr) continue;
+    raise(PyExc_TypeError, std::string(signature.op) + "() missing required argument '" +
+                               signature.parameters[i].name + "'");
   }
 }
 

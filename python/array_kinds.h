@@ -29,7 +29,7 @@ nb::object finish_dlpack(const Argument& argument, const Array& like,
                          const std::shared_ptr<Tensor>& memory);
 
 [[noreturn]] inline void fail_dtype(const Argument& argument, const std::string& got) {
-  argument.fail(PyExc_ValueError, "must be float16, bfloat16, float32 or float64, got " + got);
+  argument.fail(PyExc_ValueError, std::string("must be ") + argument.dtypes + ", got " + got);
 }
 
 }  // namespace instnorm::python

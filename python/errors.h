@@ -24,6 +24,7 @@ namespace nb = nanobind;
 struct Argument {
   const char* op;
   const char* name;
+  const char* dtypes = "float16, bfloat16, float32 or float64";  // that it may have
 
   [[noreturn]] void fail(PyObject* type, const std::string& what) const {
     raise(type, std::string("[") + op + "] " + name + " " + what);

@@ -37,6 +37,32 @@ void give(AnyView& option, const Array& array) {
   if (array.defined()) option = array.view;
 }
 
+constexpr Parameter kLengths{"lengths", "int32 or int64"}, kMask{"mask", "bool"};
+
+// Which values are there, and where the channels are: four arguments, the first of them `lengths`.
+class Presence {
+ public:
+  template <class AnyOptions>
+  Presence(const Arguments& a, std::size_t lengths, AnyOptions& o) {
+    take(a, lengths, lengths_, o.lengths);
+    take(a, lengths + 1, mask_, o.mask);
+    o.nan_policy = a.named(lengths + 2, nan_policy_of, o.nan_policy);
+    o.data_format = a.named(lengths + 3, data_format_of, o.data_format);
+  }
+
+ private:
+  static void take(const Arguments& a, std::size_t i, std::optional<Array>& array, ConstView& to) {
+    PyObject* given = a.optional(i);
+    if (given != nullptr) to = array.emplace(read_array(a.argument(i), given)).view;
+  }
+
+  std::optional<Array> lengths_, mask_;
+};
+
+Activation activation_at(const Arguments& a, std::size_t i) {
+  return a.optional(i) == nullptr ? Activation::none : a.named(i, activation_of, Activation::none);
+}
+
 // Where a function writes: `out`, or a new array of the input's kind.
 class Output {
  public:
@@ -85,25 +111,16 @@ PyObject* call_instance_norm(PyObject*, PyObject* const* args, Py_ssize_t nargs,
     out,
     moments,
     return_moments,
-    weight_offset
+    weight_offset,
+    activation,
+    lengths
   };
-  static Parameter parameters[] = {{"input"},
-                                   {"running_mean"},
-                                   {"running_var"},
-                                   {"weight"},
-                                   {"bias"},
-                                   {"use_input_stats"},
-                                   {"momentum"},
-                                   {"eps"},
-                                   {"out"},
-                                   {"moments"},
-                                   {"return_moments"},
-                                   {"weight_offset"},
-                                   {"lengths", "None"},
-                                   {"mask", "None"},
-                                   {"nan_policy", "propagate"},
-                                   {"data_format", "NCL"},
-                                   {"activation", "None"}};
+  static Parameter parameters[] = {
+      {"input"},           {"running_mean"},  {"running_var"}, {"weight"}, {"bias"},
+      {"use_input_stats"}, {"momentum"},      {"eps"},         {"out"},    {"moments"},
+      {"return_moments"},  {"weight_offset"}, {"activation"},  kLengths,   kMask,
+      {"nan_policy"},      {"data_format"},
+  };
   static Signature signature{"instance_norm", 1, 8, parameters};
   return guarded([&]() -> PyObject* {
     const Arguments a(signature, args, nargs, kwnames);
@@ -119,6 +136,8 @@ PyObject* call_instance_norm(PyObject*, PyObject* const* args, Py_ssize_t nargs,
     o.momentum = a.number(momentum, o.momentum);
     o.eps = a.number(eps, o.eps);
     o.weight_offset = a.number(weight_offset, o.weight_offset);
+    o.activation = activation_at(a, activation);
+    const Presence presence(a, lengths, o);
     if (o.use_input_stats) {
       writable(a.argument(running_mean), mean);
       writable(a.argument(running_var), var);
@@ -143,20 +162,23 @@ PyObject* call_instance_norm(PyObject*, PyObject* const* args, Py_ssize_t nargs,
 
 PyObject* call_instance_norm_backward(PyObject*, PyObject* const* args, Py_ssize_t nargs,
                                       PyObject* kwnames) {
-  enum { grad_output, input, moments, weight, bias, eps, use_input_stats, weight_offset };
-  static Parameter parameters[] = {{"grad_output"},
-                                   {"input"},
-                                   {"moments"},
-                                   {"weight"},
-                                   {"bias"},
-                                   {"eps"},
-                                   {"use_input_stats"},
-                                   {"weight_offset"},
-                                   {"lengths", "None"},
-                                   {"mask", "None"},
-                                   {"nan_policy", "propagate"},
-                                   {"data_format", "NCL"},
-                                   {"activation", "None"}};
+  enum {
+    grad_output,
+    input,
+    moments,
+    weight,
+    bias,
+    eps,
+    use_input_stats,
+    weight_offset,
+    activation,
+    lengths
+  };
+  static Parameter parameters[] = {
+      {"grad_output"}, {"input"},           {"moments"},       {"weight"},     {"bias"},
+      {"eps"},         {"use_input_stats"}, {"weight_offset"}, {"activation"}, kLengths,
+      kMask,           {"nan_policy"},      {"data_format"},
+  };
   static Signature signature{"instance_norm_backward", 3, 6, parameters};
   return guarded([&]() -> PyObject* {
     const Arguments a(signature, args, nargs, kwnames);
@@ -170,6 +192,8 @@ PyObject* call_instance_norm_backward(PyObject*, PyObject* const* args, Py_ssize
     o.eps = a.number(eps, o.eps);
     o.use_input_stats = a.flag(use_input_stats, o.use_input_stats);
     o.weight_offset = a.number(weight_offset, o.weight_offset);
+    o.activation = activation_at(a, activation);
+    const Presence presence(a, lengths, o);
 
     NewArray gx(a.argument(input), x);
     Gradient gw(a.argument(weight), w), gb(a.argument(bias), b);
@@ -180,28 +204,26 @@ PyObject* call_instance_norm_backward(PyObject*, PyObject* const* args, Py_ssize
 }
 
 PyObject* call_moments(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
-  enum { input };
-  static Parameter parameters[] = {{"input"},
-                                   {"lengths", "None"},
-                                   {"mask", "None"},
-                                   {"nan_policy", "propagate"},
-                                   {"data_format", "NCL"}};
+  enum { input, lengths };
+  static Parameter parameters[] = {
+      {"input"}, kLengths, kMask, {"nan_policy"}, {"data_format"},
+  };
   static Signature signature{"moments", 1, 1, parameters};
   return guarded([&]() -> PyObject* {
     const Arguments a(signature, args, nargs, kwnames);
     const Array x = read_array(a.argument(input), a[input]);
+    MomentsOptions o;
+    const Presence presence(a, lengths, o);
     Moments result;
-    run(x, [&] { result = instnorm::moments(x.view); });
+    run(x, [&] { result = instnorm::moments(x.view, o); });
     return new_moments(result).release().ptr();
   });
 }
 
 PyObject* call_denormalize(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
-  enum { y, moments, weight, bias, eps, weight_offset, out };
-  static Parameter parameters[] = {{"y"},      {"m"},
-                                   {"weight"}, {"bias"},
-                                   {"eps"},    {"weight_offset"},
-                                   {"out"},    {"data_format", "NCL"}};
+  enum { y, moments, weight, bias, eps, weight_offset, out, data_format };
+  static Parameter parameters[] = {
+      {"y"}, {"m"}, {"weight"}, {"bias"}, {"eps"}, {"weight_offset"}, {"out"}, {"data_format"}};
   static Signature signature{"denormalize", 2, 5, parameters};
   return guarded([&]() -> PyObject* {
     const Arguments a(signature, args, nargs, kwnames);
@@ -213,6 +235,7 @@ PyObject* call_denormalize(PyObject*, PyObject* const* args, Py_ssize_t nargs, P
     give(o.bias, b);
     o.eps = a.number(eps, o.eps);
     o.weight_offset = a.number(weight_offset, o.weight_offset);
+    o.data_format = a.named(data_format, data_format_of, o.data_format);
 
     Output x(a, out, y, normalized);
     run(normalized, [&] { instnorm::denormalize(normalized.view, m, x.view(), o); });

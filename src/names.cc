@@ -10,10 +10,11 @@ namespace instnorm {
 namespace {
 
 template <class E, std::size_t kCount>
-E named(const char* option, const std::array<const char*, kCount>& names, const std::string& name) {
+E named(const char* option, const std::array<const char*, kCount>& names, E first,
+        const std::string& name) {
   std::string possible;
   for (std::size_t i = 0; i < kCount; ++i) {
-    if (name == names[i]) return static_cast<E>(i);
+    if (name == names[i]) return static_cast<E>(static_cast<std::size_t>(first) + i);
     possible += i == 0 ? "" : i + 1 < kCount ? ", " : " or ";
     possible += std::string("\"") + names[i] + "\"";
   }
@@ -24,16 +25,17 @@ E named(const char* option, const std::array<const char*, kCount>& names, const 
 }  // namespace
 
 NanPolicy nan_policy_of(const std::string& name) {
-  return named<NanPolicy, 3>("nan_policy", {"propagate", "omit", "raise"}, name);
+  return named<NanPolicy, 3>("nan_policy", {"propagate", "omit", "raise"}, NanPolicy::propagate,
+                             name);
 }
 
 DataFormat data_format_of(const std::string& name) {
-  return named<DataFormat, 2>("data_format", {"NCL", "NLC"}, name);
+  return named<DataFormat, 2>("data_format", {"NCL", "NLC"}, DataFormat::NCL, name);
 }
 
 Activation activation_of(const std::string& name) {
-  return named<Activation, 6>("activation",
-                              {"none", "relu", "leaky_relu", "gelu", "gelu_tanh", "silu"}, name);
+  return named<Activation, 5>("activation", {"relu", "leaky_relu", "gelu", "gelu_tanh", "silu"},
+                              Activation::relu, name);
 }
 
 }  // namespace instnorm

@@ -138,8 +138,8 @@ const std::vector<Mistake>& mistakes() {
       {"an unknown data_format", [](W) { data_format_of("ncl"); },
        "data_format must be \"NCL\" or \"NLC\", got \"ncl\""},
       {"an unknown activation", [](W) { activation_of("tanh"); },
-       "activation must be \"none\", \"relu\", \"leaky_relu\", \"gelu\", \"gelu_tanh\" or "
-       "\"silu\", got \"tanh\""},
+       "activation must be \"relu\", \"leaky_relu\", \"gelu\", \"gelu_tanh\" or \"silu\", got "
+       "\"tanh\""},
   };
   return kMistakes;
 }
@@ -164,6 +164,7 @@ TEST(ExtrasErrors, OfEveryMistake) {
 TEST(ExtrasErrors, NotMadeOfLegalNames) {
   EXPECT_EQ(nan_policy_of("omit"), NanPolicy::omit);
   EXPECT_EQ(data_format_of("NLC"), DataFormat::NLC);
+  EXPECT_EQ(activation_of("relu"), Activation::relu);
   EXPECT_EQ(activation_of("silu"), Activation::silu);
   EXPECT_EQ(activation_of("gelu_tanh"), Activation::gelu_tanh);
 }

@@ -46,8 +46,8 @@ enum class DataFormat : std::uint8_t { NCL, NLC };
 // approximation by tanh; silu, z / (1 + exp(-z)).
 enum class Activation : std::uint8_t { none, relu, leaky_relu, gelu, gelu_tanh, silu };
 
-// By the names that all faces use: "propagate", "NCL", "relu", ... Throw std::invalid_argument that
-// lists the possible ones.
+// By the names that all faces use: "propagate", "NCL", "relu", ...; that of no activation is its
+// absence. Throw std::invalid_argument that lists the possible ones.
 INSTNORM_API NanPolicy nan_policy_of(const std::string& name);
 INSTNORM_API DataFormat data_format_of(const std::string& name);
 INSTNORM_API Activation activation_of(const std::string& name);

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from ._module import InstanceNorm1d
 from ._moments import Moments
-from ._typing import Array, ArrayT, BiasT, WeightT
+from ._typing import Activation, Array, ArrayT, BiasT, DataFormat, NanPolicy, WeightT
 
 @overload
 def instance_norm(
@@ -21,10 +21,10 @@ def instance_norm(
     out: ArrayT | None = None,
     lengths: Array | None = None,
     mask: Array | None = None,
-    nan_policy: Literal["propagate", "omit", "raise"] = "propagate",
-    data_format: Literal["NCL", "NLC"] = "NCL",
+    nan_policy: NanPolicy = "propagate",
+    data_format: DataFormat = "NCL",
     weight_offset: float = 0.0,
-    activation: str | None = None,
+    activation: Activation | None = None,
     moments: Moments | None = None,
     return_moments: Literal[False] = False,
 ) -> ArrayT: ...
@@ -42,10 +42,10 @@ def instance_norm(
     out: ArrayT | None = None,
     lengths: Array | None = None,
     mask: Array | None = None,
-    nan_policy: Literal["propagate", "omit", "raise"] = "propagate",
-    data_format: Literal["NCL", "NLC"] = "NCL",
+    nan_policy: NanPolicy = "propagate",
+    data_format: DataFormat = "NCL",
     weight_offset: float = 0.0,
-    activation: str | None = None,
+    activation: Activation | None = None,
     moments: Moments | None = None,
     return_moments: Literal[True],
 ) -> tuple[ArrayT, Moments]: ...
@@ -60,18 +60,18 @@ def instance_norm_backward(
     use_input_stats: bool = True,
     lengths: Array | None = None,
     mask: Array | None = None,
-    nan_policy: Literal["propagate", "omit", "raise"] = "propagate",
-    data_format: Literal["NCL", "NLC"] = "NCL",
+    nan_policy: NanPolicy = "propagate",
+    data_format: DataFormat = "NCL",
     weight_offset: float = 0.0,
-    activation: str | None = None,
+    activation: Activation | None = None,
 ) -> tuple[ArrayT, WeightT, BiasT]: ...
 def moments(
     input: Array,
     *,
     lengths: Array | None = None,
     mask: Array | None = None,
-    nan_policy: Literal["propagate", "omit", "raise"] = "propagate",
-    data_format: Literal["NCL", "NLC"] = "NCL",
+    nan_policy: NanPolicy = "propagate",
+    data_format: DataFormat = "NCL",
 ) -> Moments: ...
 def denormalize(
     y: ArrayT,
@@ -81,7 +81,7 @@ def denormalize(
     eps: float = 1e-05,
     *,
     weight_offset: float = 0.0,
-    data_format: Literal["NCL", "NLC"] = "NCL",
+    data_format: DataFormat = "NCL",
     out: ArrayT | None = None,
 ) -> ArrayT: ...
 def get_num_threads() -> int: ...

@@ -1,6 +1,6 @@
 """What the stubs call an array."""
 
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 
 class Array(Protocol):
@@ -14,3 +14,7 @@ class Array(Protocol):
 ArrayT = TypeVar("ArrayT", bound=Array)
 WeightT = TypeVar("WeightT", bound=Array | None)
 BiasT = TypeVar("BiasT", bound=Array | None)
+
+NanPolicy = Literal["propagate", "omit", "raise"]
+DataFormat = Literal["NCL", "NLC"]
+Activation = Literal["relu", "leaky_relu", "gelu", "gelu_tanh", "silu"]

@@ -77,6 +77,35 @@ ERRORS = [
     (lambda: norm(X, use_input_stats=False), ValueError, "[instance_norm] running_mean and running_var are needed when use_input_stats is false"),
     (lambda: norm(X, np.zeros(3, np.float32)), ValueError, "[instance_norm] running_mean and running_var must either both be given or neither"),
     (lambda: norm(X, moments=instnorm.Moments.empty(1, 3)), ValueError, "[instance_norm] moments must have shape (N, C) = (2, 3), got (1, 3)"),
+    # lengths, mask, nan_policy, data_format, activation, moments.
+    (lambda: norm(X, lengths=[4, 4]), TypeError, "[instance_norm] lengths must be an array of NumPy or one that speaks DLPack, got list"),
+    (lambda: norm(X, lengths=np.array([4, 4], np.uint8)), ValueError, "[instance_norm] lengths must be int32 or int64, got uint8"),
+    (lambda: norm(X, lengths=torch.tensor([4, 4], dtype=torch.int16)), ValueError, "[instance_norm] lengths must be int32 or int64, got int16"),
+    (lambda: norm(X, lengths=np.array([4, 4], ">i8")), ValueError, "[instance_norm] lengths must be int32 or int64, got >i8"),
+    (lambda: norm(X, lengths=np.array([4.0, 4.0])), ValueError, "[instance_norm] lengths must be int32 or int64, got float64"),
+    (lambda: norm(X, lengths=np.array([True, True])), ValueError, "[instance_norm] lengths must be int32 or int64, got bool"),
+    (lambda: norm(X, lengths=np.array([4])), ValueError, "[instance_norm] lengths must have shape (N,) = (2,), got (1,)"),
+    (lambda: norm(X, lengths=np.array(4)), ValueError, "[instance_norm] lengths must have shape (N,) = (2,), got ()"),
+    (lambda: norm(X, lengths=np.array([4, 5])), ValueError, "[instance_norm] lengths must be from 0 to L = 4, got 5 at n = 1"),
+    (lambda: norm(X, lengths=np.array([-1, 4])), ValueError, "[instance_norm] lengths must be from 0 to L = 4, got -1 at n = 0"),
+    (lambda: norm(X[..., None], lengths=np.array([4, 4])), ValueError, "[instance_norm] lengths needs x of 2 or 3 dimensions, got shape (2, 3, 4, 1)"),
+    (lambda: norm(X, mask=True), TypeError, "[instance_norm] mask must be an array of NumPy or one that speaks DLPack, got bool"),
+    (lambda: norm(X, mask=np.ones((2, 4), np.uint8)), ValueError, "[instance_norm] mask must be bool, got uint8"),
+    (lambda: norm(X, mask=np.ones((2, 4), np.float32)), ValueError, "[instance_norm] mask must be bool, got float32"),
+    (lambda: norm(X, mask=np.ones((1, 4), bool)), ValueError, "[instance_norm] mask must have shape (2, 4), (2, 1, 4) or (2, 3, 4), got (1, 4)"),
+    (lambda: norm(X, mask=np.ones((2, 4, 3), bool), data_format="NLC"), ValueError, "[instance_norm] mask must have shape (2, 3), (2, 3, 1) or (2, 3, 4), got (2, 4, 3)"),
+    (lambda: norm(X, lengths=np.array([4, 4]), mask=np.ones((2, 4), bool)), ValueError, "[instance_norm] lengths and mask are both given: give one of them"),
+    (lambda: norm(X, nan_policy="drop"), ValueError, '[instance_norm] nan_policy must be "propagate", "omit" or "raise", got "drop"'),
+    (lambda: norm(X, nan_policy=None), TypeError, "[instance_norm] nan_policy must be a str, got NoneType"),
+    (lambda: norm(X, data_format="ncl"), ValueError, '[instance_norm] data_format must be "NCL" or "NLC", got "ncl"'),
+    (lambda: norm(X, activation="tanh"), ValueError, '[instance_norm] activation must be "relu", "leaky_relu", "gelu", "gelu_tanh" or "silu", got "tanh"'),
+    (lambda: norm(X, activation=np.tanh), TypeError, "[instance_norm] activation must be a str, got ufunc"),
+    (lambda: norm(X * np.nan, nan_policy="raise"), ValueError, '[instance_norm] x has a NaN at n = 0, c = 0, and nan_policy is "raise"'),
+    (lambda: norm(X, np.zeros(3, np.float32), np.ones(3, np.float32), use_input_stats=False, moments=M), ValueError, "[instance_norm] moments with use_input_stats false: give one of them"),
+    (lambda: instnorm.moments(X, lengths=np.array([9, 9])), ValueError, "[moments] lengths must be from 0 to L = 4, got 9 at n = 0"),
+    (lambda: instnorm.moments(X, data_format="NHWC"), ValueError, '[moments] data_format must be "NCL" or "NLC", got "NHWC"'),
+    (lambda: instnorm.denormalize(X, M, data_format="NLC"), ValueError, "[denormalize] moments must have shape (N, C) = (2, 4), got (2, 3)"),
+    (lambda: instnorm.instance_norm_backward(X, X, M, mask=np.ones(4, bool)), ValueError, "[instance_norm_backward] mask must have shape (2, 4), (2, 1, 4) or (2, 3, 4), got (4,)"),
     # What is written.
     (lambda: norm(X, out=read_only()), ValueError, "[instance_norm] out must be writable, got a read-only ndarray"),
     (lambda: norm(X, read_only()[0, :, 0], np.ones(3, np.float32)), ValueError, "[instance_norm] running_mean must be writable, got a read-only ndarray"),
@@ -103,26 +132,3 @@ def test_message(call, error, message):
     assert str(raised.value).startswith(message)
     assert "\n" not in str(raised.value)
     np.testing.assert_array_equal(X, before)
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "message"),
-    [
-        ("lengths", np.array([1, 2]), "lengths is not supported yet"),
-        ("mask", X > 0, "mask is not supported yet"),
-        ("nan_policy", "omit", "nan_policy='omit' is not supported yet"),
-        ("data_format", "NLC", "data_format='NLC' is not supported yet"),
-        ("activation", "gelu", "activation='gelu' is not supported yet"),
-    ],
-)
-def test_options_to_come(option, value, message):
-    with pytest.raises(NotImplementedError) as raised:
-        norm(X, **{option: value})
-    assert str(raised.value) == f"[instance_norm] {message}"
-
-
-def test_options_to_come_take_their_defaults():
-    y = norm(X, lengths=None, mask=None, nan_policy="propagate", data_format="NCL", activation=None)
-    np.testing.assert_array_equal(y, norm(X))
-    # Not interned, as a keyword from a file or a network would be.
-    np.testing.assert_array_equal(y, norm(X, **{"".join(["data", "_format"]): "".join(["N", "CL"])}))
