@@ -15,8 +15,10 @@
 #include "dtype.h"
 #include "errors.h"
 #include "moments_file.h"
+#include "nan_found.h"
 #include "npy_input.h"
 #include "row_algebra.h"
+#include "selection.h"
 #include "state.h"
 #include "text.h"
 
@@ -25,7 +27,10 @@ namespace {
 
 class Apply {
  public:
-  explicit Apply(const ApplyOptions& o) : o_(o), input_(o.input) {
+  explicit Apply(const ApplyOptions& o)
+      : o_(o),
+        input_(o.input, o.data_format),
+        selection_(o.lengths, o.mask, input_, o.data_format) {
     if (!o.state.empty()) state_.emplace(o.state, o.prefix, input_.C(), input_.dtype());
     choose_statistics();
     if (!o.moments.empty()) given_.emplace(o.moments, input_.N(), input_.C());
@@ -43,7 +48,8 @@ class Apply {
     if (input_.empty()) {
       without_elements();
     } else {
-      each_block(input_, [&](std::int64_t first, const View& x) { block(first, x); });
+      each_block(input_, selection_.bytes_per_instance(),
+                 [&](std::int64_t first, const View& x) { block(first, x); });
     }
     commit();
   }
@@ -64,6 +70,9 @@ class Apply {
                                "update, which are not there");
     }
     options_.eps = o_.eps;
+    options_.data_format = o_.data_format;
+    options_.nan_policy = o_.nan_policy;
+    options_.activation = o_.activation;
     options_.use_input_stats = !(o_.eval || (tracked && !o_.train && o_.moments.empty()));
     if (state_) {
       options_.weight = state_->parameter("weight");
@@ -80,9 +89,15 @@ class Apply {
 
   void block(std::int64_t first, const View& x) {
     const View y = destination_.of(x);
-    if (given_) options_.moments = &given_->read(first, input_.batched() ? x.shape[0] : 1);
+    const std::int64_t count = input_.batched() ? x.shape[0] : 1;
+    if (given_) options_.moments = &given_->read(first, count);
+    selection_.give(first, count, options_);
     if (o_.explain && first == 0) print(explanation(x, y));
-    instance_norm(x, y, options_);
+    try {
+      instance_norm(x, y, options_);
+    } catch (const NanFound& e) {
+      throw NanFound("instance_norm", first + e.n, e.c);  // as of the whole file
+    }
     output_->write(y.data, static_cast<std::size_t>(y.shape.product() * size_of(y.dtype)));
     if (options_.save_moments == nullptr) return;
     if (saved_) saved_->write(first, used_);
@@ -105,7 +120,8 @@ class Apply {
 
   std::string explanation(const View& x, const View& y) const {
     const NpyHeader& header = input_.header();
-    const std::int64_t at_once = input_.instances_per_block(block_bytes());
+    const std::int64_t at_once =
+        input_.instances_per_block(block_bytes(), selection_.bytes_per_instance());
     const std::int64_t blocks = (input_.N() + at_once - 1) / at_once;
     std::string s = std::string("file     ") + name(header.dtype) + " " +
                     Dims(header.shape.data(), header.shape.size()).str() +
@@ -113,7 +129,7 @@ class Apply {
                     (header.big_endian ? ", big-endian\n" : "\n");
     s += "stream   " + std::to_string(blocks) + (blocks == 1 ? " block" : " blocks") +
          " of up to " + std::to_string(at_once) + (at_once == 1 ? " instance, " : " instances, ") +
-         bytes_text(input_.empty() ? 0 : at_once * (input_.bytes() / input_.N())) +
+         bytes_text(at_once * input_.bytes_per_instance()) +
          (y.data == x.data ? ", normalised in place\n" : ", copied to C order\n");
     s += "moments  ";
     if (given_) {
@@ -122,6 +138,9 @@ class Apply {
       s += "running statistics (" + one_line(o_.state) + ")\n";
     } else {
       s += "of each row itself\n";
+    }
+    if (const std::string values = selection_.str(); !values.empty()) {
+      s += "values   by " + values + "\n";
     }
     return s + "The first block:\n" + explain(x, y, options_);
   }
@@ -166,6 +185,7 @@ class Apply {
 
   const ApplyOptions& o_;
   NpyInput input_;
+  Selection selection_;
   std::optional<State> state_;
   std::optional<MomentsInput> given_;
   std::optional<AtomicFile> output_;

@@ -35,9 +35,10 @@ std::int64_t block_bytes() {
   return value;
 }
 
-void each_block(NpyInput& input, const std::function<void(std::int64_t, const View&)>& body) {
+void each_block(NpyInput& input, std::int64_t besides,
+                const std::function<void(std::int64_t, const View&)>& body) {
   if (input.empty()) return;
-  const std::int64_t at_once = input.instances_per_block(block_bytes());
+  const std::int64_t at_once = input.instances_per_block(block_bytes(), besides);
   Progress progress(input.N());
   for (std::int64_t first = 0; first < input.N(); first += at_once) {
     const std::int64_t count = std::min(at_once, input.N() - first);

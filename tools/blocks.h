@@ -18,9 +18,11 @@ namespace instnorm::cli {
 inline constexpr std::int64_t kBlockBytes = std::int64_t{64} << 20;
 std::int64_t block_bytes();
 
-// Calls body(first, x) for the blocks of instances in order, with a progress bar. Never for an
-// input without elements, whatever its shape promises.
-void each_block(NpyInput& input, const std::function<void(std::int64_t, const View&)>& body);
+// Calls body(first, x) for the blocks of instances in order, with a progress bar; `besides` are
+// bytes of each instance that the body reads. Never for an input without elements, whatever its
+// shape promises.
+void each_block(NpyInput& input, std::int64_t besides,
+                const std::function<void(std::int64_t, const View&)>& body);
 
 // Memory for what comes out of a block: the block itself where it is dense, else a dense buffer.
 class Destination {

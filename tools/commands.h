@@ -2,6 +2,7 @@
 // std::runtime_error for data and files, std::invalid_argument for what the library does not take.
 #pragma once
 
+#include <instnorm/functional.h>
 #include <instnorm/tensor.h>
 
 #include <array>
@@ -15,6 +16,10 @@ namespace instnorm::cli {
 struct ApplyOptions {
   std::string input, output;
   double eps = 1e-5;
+  DataFormat data_format = DataFormat::NCL;
+  std::string lengths, mask;
+  NanPolicy nan_policy = NanPolicy::propagate;
+  Activation activation = Activation::none;
   std::string state, prefix;
   bool eval = false, train = false;
   double momentum = 0.1;
@@ -30,6 +35,7 @@ struct DenormalizeOptions {
   std::string moments;
   std::string state, prefix;
   double eps = 1e-5;
+  DataFormat data_format = DataFormat::NCL;
   bool force = false;
 };
 void denormalize(const DenormalizeOptions& options);
@@ -37,6 +43,7 @@ void denormalize(const DenormalizeOptions& options);
 struct MomentsOptions {
   std::string input;
   std::string output;
+  DataFormat data_format = DataFormat::NCL;
   bool force = false;
 };
 void moments(const MomentsOptions& options);

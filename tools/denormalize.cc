@@ -17,7 +17,7 @@ namespace instnorm::cli {
 namespace {
 
 void run(const DenormalizeOptions& o) {
-  NpyInput input(o.input);
+  NpyInput input(o.input, o.data_format);
   MomentsInput moments(o.moments, input.N(), input.C());
   std::optional<State> state;
   instnorm::DenormalizeOptions options;
@@ -27,11 +27,12 @@ void run(const DenormalizeOptions& o) {
     options.bias = state->parameter("bias");
   }
   options.eps = o.eps;
+  options.data_format = o.data_format;
   AtomicFile output(o.output, o.force);
   const std::string header = make_npy_header(input.dtype(), input.header().shape);
   output.write(header.data(), header.size());
   Destination destination;
-  each_block(input, [&](std::int64_t first, const View& y) {
+  each_block(input, 0, [&](std::int64_t first, const View& y) {
     const View x = destination.of(y);
     instnorm::denormalize(y, moments.read(first, input.batched() ? y.shape[0] : 1), x, options);
     output.write(x.data, static_cast<std::size_t>(x.shape.product() * size_of(x.dtype)));

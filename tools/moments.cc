@@ -75,12 +75,12 @@ std::string table(const NpyInput& input, const std::vector<Summary>& channels) {
 }
 
 void run(const MomentsOptions& o) {
-  NpyInput input(o.input);
+  NpyInput input(o.input, o.data_format);
   std::optional<MomentsOutput> output;
   if (!o.output.empty()) output.emplace(o.output, input.N(), input.C(), o.force);
   std::vector<Summary> channels(static_cast<std::size_t>(input.empty() ? 0 : input.C()));
-  each_block(input, [&](std::int64_t first, const View& x) {
-    const Moments m = instnorm::moments(x);
+  each_block(input, 0, [&](std::int64_t first, const View& x) {
+    const Moments m = instnorm::moments(x, {.data_format = o.data_format});
     if (output) output->write(first, m);
     for (std::size_t i = 0; i < m.count.size(); ++i) {
       channels[i % channels.size()].add(m.count[i], m.mean[i], m.m2[i]);

@@ -116,13 +116,26 @@ class Literals {
   std::size_t at_ = 0;
 };
 
-void set_dtype(NpyHeader& header, std::string_view descr) {
+const char* name_of(NpyElements elements) {
+  return elements == NpyElements::floats     ? "float16, bfloat16, float32 or float64"
+         : elements == NpyElements::integers ? "int32 or int64"
+                                             : "bool";
+}
+
+void set_dtype(NpyHeader& header, std::string_view descr, NpyElements elements) {
   std::string_view type = descr;
   const char order = type.empty() ? '\0' : type.front();
   const bool has_order = order != '\0' && std::strchr("<>=|", order);
   if (has_order) type.remove_prefix(1);
   header.big_endian = order == '>';
-  if (type == "f2") {
+  if (type == "O") fail("the array holds Python objects (a pickle), not numbers");
+  if (elements == NpyElements::integers && (type == "i4" || type == "i8")) {
+    header.dtype = type == "i4" ? DType::int32 : DType::int64;
+  } else if (elements == NpyElements::booleans && type == "b1") {
+    header.dtype = DType::boolean;
+  } else if (elements != NpyElements::floats) {
+    fail("dtype " + shown(descr) + " is not " + name_of(elements));
+  } else if (type == "f2") {
     header.dtype = DType::float16;
   } else if (type == "f4") {
     header.dtype = DType::float32;
@@ -131,12 +144,9 @@ void set_dtype(NpyHeader& header, std::string_view descr) {
   } else if (descr == "bfloat16" || (type == "V2" && has_order)) {
     if (header.big_endian) fail("dtype '>V2' is not bfloat16 as NumPy writes it ('<V2')");
     header.dtype = DType::bfloat16;
-  } else if (type == "O") {
-    fail("the array holds Python objects (a pickle), not floats");
   } else {
-    fail("dtype " + shown(descr) +
-         " is not float16, bfloat16, float32 or float64; convert it first, as with "
-         "x.astype('float32') in NumPy");
+    fail("dtype " + shown(descr) + " is not " + name_of(elements) +
+         "; convert it first, as with x.astype('float32') in NumPy");
   }
 }
 
@@ -194,7 +204,7 @@ std::size_t npy_header_size(std::string_view prelude) {
   return (major == 1 ? 10u : 12u) + length;
 }
 
-NpyHeader parse_npy_header(std::string_view text) {
+NpyHeader parse_npy_header(std::string_view text, NpyElements elements) {
   const bool version1 = text[6] == 1;
   Literals in(text.substr(version1 ? 10 : 12), text[6] < 3);
   NpyHeader header;
@@ -211,7 +221,7 @@ NpyHeader parse_npy_header(std::string_view text) {
     seen[k] = true;
     in.need(':');
     if (k == 0) {
-      if (in.next_is('[')) fail("the array has a structured dtype, not a float");
+      if (in.next_is('[')) fail("the array has a structured dtype, not numbers");
       descr = in.string("a dtype");
     } else if (k == 1) {
       header.fortran_order = in.boolean();
@@ -227,7 +237,7 @@ NpyHeader parse_npy_header(std::string_view text) {
   for (std::size_t k = 0; k < kKeys.size(); ++k) {
     if (!seen[k]) fail("the header lacks the key " + shown(kKeys[k]));
   }
-  set_dtype(header, descr);
+  set_dtype(header, descr, elements);
   check_size(header);
   return header;
 }

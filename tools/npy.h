@@ -12,6 +12,9 @@
 
 namespace instnorm::cli {
 
+// What an array may hold: float16, bfloat16, float32, float64; int32, int64; bool.
+enum class NpyElements { floats, integers, booleans };
+
 struct NpyHeader {
   DType dtype = DType::float32;
   bool big_endian = false;
@@ -32,9 +35,9 @@ inline constexpr std::size_t kMaxNpyHeader = 65536;
 std::size_t npy_header_size(std::string_view prelude);
 
 // `text` is the npy_header_size() first bytes of a file. Throws std::runtime_error, with what is
-// wrong in one line of printable text, unless it describes an array of floats whose size in bytes
-// fits 63 bits. Two-byte void ("V2") is how NumPy writes bfloat16, and is taken for it.
-NpyHeader parse_npy_header(std::string_view text);
+// wrong in one line of printable text, unless it describes an array of such elements whose size in
+// bytes fits 63 bits. Two-byte void ("V2") is how NumPy writes bfloat16, and is taken for it.
+NpyHeader parse_npy_header(std::string_view text, NpyElements elements = NpyElements::floats);
 
 // What numpy.save writes for a dense row-major little-endian array, byte for byte (NumPy 1.25 on).
 std::string make_npy_header(DType dtype, const std::vector<std::int64_t>& shape);

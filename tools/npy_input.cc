@@ -1,175 +1,35 @@
 #include "npy_input.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <bit>
-#include <cerrno>
-#include <cstring>
-#include <stdexcept>
+#include <cstddef>
+#include <string>
+#include <vector>
 
 namespace instnorm::cli {
-namespace {
 
-static_assert(std::endian::native == std::endian::little, "data are written as they are in memory");
-
-constexpr std::int64_t kMaxRead = std::int64_t{1} << 30;  // Linux takes no more in one call
-
-// In Fortran order a block is many short runs. Reading on through a gap this short costs less than
-// another system call; what is read on this way goes through a buffer of kSpan bytes.
-constexpr std::int64_t kGap = 4096;
-constexpr std::int64_t kSpan = std::int64_t{1} << 20;
-
-template <class T>
-void swap_bytes(std::byte* data, std::int64_t elements) {
-  for (std::int64_t i = 0; i < elements; ++i) {
-    T value;
-    std::memcpy(&value, data + i * std::int64_t{sizeof(T)}, sizeof(T));
-    if constexpr (sizeof(T) == 2) value = __builtin_bswap16(value);
-    if constexpr (sizeof(T) == 4) value = __builtin_bswap32(value);
-    if constexpr (sizeof(T) == 8) value = __builtin_bswap64(value);
-    std::memcpy(data + i * std::int64_t{sizeof(T)}, &value, sizeof(T));
-  }
-}
-
-}  // namespace
-
-std::byte* Buffer::need(std::int64_t bytes) {
-  if (bytes > size_) {
-    size_ = 0;
-    memory_ = Tensor();  // first, so that the old and the new one do not stand side by side
-    memory_ = Tensor({(bytes + 7) / 8}, DType::float64);
-    size_ = bytes;
-  }
-  static std::byte nothing[8];
-  return size_ > 0 ? static_cast<std::byte*>(memory_.data()) : nothing;
-}
-
-NpyInput::NpyInput(const std::string& path) : path_(path) {
-  // Without O_NONBLOCK, opening a pipe would wait for its writer before it could be refused.
-  fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd_ < 0) fail(std::strerror(errno));
-  try {
-    struct stat status{};
-    if (::fstat(fd_, &status) != 0) fail(std::strerror(errno));
-    if (S_ISDIR(status.st_mode)) fail("is a directory");
-    if (!S_ISREG(status.st_mode)) fail("is not a regular file; pipes and devices are not read");
-    read_header(status.st_size);
-  } catch (...) {
-    ::close(fd_);
-    throw;
-  }
-}
-
-NpyInput::~NpyInput() { ::close(fd_); }
-
-void NpyInput::fail(const std::string& what) const {
-  throw std::runtime_error(path_ + ": " + what);
-}
-
-void NpyInput::read_header(std::int64_t file_size) {
-  std::string text(static_cast<std::size_t>(std::min<std::int64_t>(kNpyPrelude, file_size)), '\0');
-  const auto read_text = [&] {
-    read_at(0, reinterpret_cast<std::byte*>(text.data()), static_cast<std::int64_t>(text.size()));
-  };
-  read_text();
-  try {
-    data_begin_ = static_cast<std::int64_t>(npy_header_size(text));
-    if (data_begin_ > file_size) throw std::runtime_error("the file ends within its header");
-    text.resize(static_cast<std::size_t>(data_begin_));
-    read_text();
-    header_ = parse_npy_header(text);
-  } catch (const std::runtime_error& e) {
-    fail(e.what());
-  }
-  const std::vector<std::int64_t>& shape = header_.shape;
+NpyInput::NpyInput(const std::string& path, DataFormat format)
+    : NpyFile(path, NpyElements::floats, 2) {
+  const std::vector<std::int64_t>& shape = header().shape;
+  const bool last = format == DataFormat::NLC;
   if (shape.size() < 2 || shape.size() > static_cast<std::size_t>(kMaxRank)) {
-    fail("expected 2 to " + std::to_string(kMaxRank) +
-         " dimensions, (C, L) or (N, C, L) or more, got " + std::to_string(shape.size()));
+    fail("expected 2 to " + std::to_string(kMaxRank) + " dimensions, " +
+         (last ? "(L, C) or (N, L, C)" : "(C, L) or (N, C, L)") + " or more, got " +
+         std::to_string(shape.size()));
   }
-  // What lies behind the array is not looked at, as NumPy does not.
-  if (bytes() > file_size - data_begin_) {
-    fail("the file ends early: its header promises " + std::to_string(bytes()) +
-         " bytes of data, " + std::to_string(file_size - data_begin_) + " are there");
-  }
-  n_ = batched() ? shape[0] : 1;
-  c_ = shape[batched() ? 1 : 0];
+  const std::size_t first = batched() ? 1 : 0;
+  const std::size_t channels = last ? shape.size() - 1 : first;
+  c_ = shape[channels];
   l_ = 1;
-  for (std::size_t i = batched() ? 2 : 1; i < shape.size(); ++i) l_ *= shape[i];
+  for (std::size_t i = first; i < shape.size(); ++i) {
+    if (i != channels) l_ *= shape[i];
+  }
 }
 
-std::int64_t NpyInput::instances_per_block(std::int64_t block_bytes) const {
+std::int64_t NpyInput::instances_per_block(std::int64_t block_bytes, std::int64_t besides) const {
   // Short rows are smaller than their moments: count, mean, m2.
-  const std::int64_t instance = empty() ? 1 : bytes() / n_ + c_ * 3 * std::int64_t{sizeof(double)};
-  return std::clamp<std::int64_t>(block_bytes / instance, 1, std::max<std::int64_t>(n_, 1));
-}
-
-Dims NpyInput::block_shape(std::int64_t count) const {
-  Dims shape(header_.shape.data(), header_.shape.size());
-  if (batched()) shape[0] = count;
-  return shape;
-}
-
-View NpyInput::read(std::int64_t first, std::int64_t count) {
-  const Dims shape = block_shape(count);
-  const std::int64_t size = size_of(header_.dtype), instance = empty() ? 0 : bytes() / n_;
-  std::byte* data = block_.need(count * instance);
-  Dims strides = contiguous_strides(shape);
-  if (!header_.fortran_order) {
-    read_at(data_begin_ + first * instance, data, count * instance);
-  } else {
-    read_fortran(first, count, data);
-    std::int64_t stride = 1;
-    for (int i = 0; i < shape.rank(); ++i) {
-      strides[i] = stride;
-      stride *= std::max<std::int64_t>(shape[i], 1);
-    }
-  }
-  if (header_.big_endian) {
-    const std::int64_t elements = count * instance / size;
-    if (size == 2) swap_bytes<std::uint16_t>(data, elements);
-    if (size == 4) swap_bytes<std::uint32_t>(data, elements);
-    if (size == 8) swap_bytes<std::uint64_t>(data, elements);
-  }
-  return view(static_cast<void*>(data), header_.dtype, shape, strides);
-}
-
-// The file holds, for each position within an instance, the N values of all instances; of each such
-// run the block has `count`, from `first` on, and keeps the order.
-void NpyInput::read_fortran(std::int64_t first, std::int64_t count, std::byte* to) {
-  if (empty() || count == 0) return;
-  const std::int64_t size = size_of(header_.dtype);
-  const std::int64_t run = n_ * size, part = count * size, begin = data_begin_ + first * size;
-  const std::int64_t positions = bytes() / run;
-  if (count == n_) return read_at(begin, to, positions * run);
-  if (run - part > kGap) {
-    for (std::int64_t p = 0; p < positions; ++p) read_at(begin + p * run, to + p * part, part);
-    return;
-  }
-  const std::int64_t at_once = std::max<std::int64_t>(1, kSpan / run);
-  for (std::int64_t p = 0; p < positions; p += at_once) {
-    const std::int64_t k = std::min(at_once, positions - p);
-    std::byte* span = span_.need(at_once * run);
-    read_at(begin + p * run, span, (k - 1) * run + part);
-    for (std::int64_t i = 0; i < k; ++i) {
-      std::memcpy(to + (p + i) * part, span + i * run, static_cast<std::size_t>(part));
-    }
-  }
-}
-
-void NpyInput::read_at(std::int64_t offset, std::byte* to, std::int64_t bytes) const {
-  while (bytes > 0) {
-    const ssize_t got =
-        ::pread(fd_, to, static_cast<std::size_t>(std::min(bytes, kMaxRead)), offset);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail(std::strerror(errno));
-    if (got == 0) fail("the file became shorter while it was read");
-    offset += got;
-    to += got;
-    bytes -= got;
-  }
+  const std::int64_t moments = c_ * 3 * std::int64_t{sizeof(double)};
+  const std::int64_t instance = empty() ? 1 : bytes_per_instance() + moments + besides;
+  return std::clamp<std::int64_t>(block_bytes / instance, 1, std::max<std::int64_t>(N(), 1));
 }
 
 }  // namespace instnorm::cli

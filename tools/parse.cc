@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -21,7 +22,8 @@ constexpr const char* kForce = "Replace files that exist";
 
 // Under the options of the commands that read .npy files.
 constexpr const char* kMemory =
-    "Files are read in blocks of instances. Memory: 64 MiB for input and moments (the environment\n"
+    "Files are read in blocks of instances. Memory: 64 MiB for input, mask and moments (the "
+    "environment\n"
     "variable INSTNORM_BLOCK_BYTES sets another number of bytes) or one instance if that is "
     "larger,\n"
     "and as much again for input in Fortran order.";
@@ -76,32 +78,43 @@ void add_state(CLI::App* app, std::string& state, std::string& prefix) {
       ->needs(option);
 }
 
-// Options of the interface whose part of the library does not exist yet. Their defaults are there.
-void add_unsupported(CLI::App* app) {
-  const auto refuse = [app](const std::string& name, const std::string& type,
-                            const std::string& description) {
-    app->add_option_function<std::string>(
-           name, [name](const std::string&) { throw UsageError(name + " is not supported yet"); },
-           description + " (not supported yet)")
-        ->type_name(type);
-  };
-  const auto only = [app](const std::string& name, std::vector<std::string> words,
-                          const std::string& description) {
-    app->add_option_function<std::string>(
-           name,
-           [name, words](const std::string& word) {
-             if (word != words[0]) throw UsageError(name + " " + word + " is not supported yet");
-           },
-           description)
-        ->type_name("")
-        ->check(CLI::IsMember(words));
-  };
-  only("--data-format", {"NCL", "NLC"}, "Order of the dimensions (NCL; NLC is not supported yet)");
-  refuse("--lengths", "FILE", ".npy file with the valid length of each instance");
-  refuse("--mask", "FILE", ".npy file that marks the valid positions");
-  only("--nan-policy", {"propagate", "omit", "raise"},
-       "What a NaN does (propagate; the others are not supported yet)");
-  refuse("--activation", "NAME", "Applied to the result");
+// A value that has a name, by the library's own function.
+template <class E>
+void add_named(CLI::App* app, const std::string& name, const std::string& type, E& value,
+               E (*of)(const std::string&), const std::string& description) {
+  app->add_option_function<std::string>(
+         name,
+         [name, &value, of](const std::string& word) {
+           try {
+             value = of(word);
+           } catch (const std::invalid_argument& e) {
+             throw CLI::ValidationError(name, e.what());
+           }
+         },
+         description)
+      ->type_name(type);
+}
+
+void add_data_format(CLI::App* app, DataFormat& format) {
+  add_named(app, "--data-format", "NCL|NLC", format, data_format_of,
+            "Where the channels are (NCL); NLC is (N, L, C) or (L, C)");
+}
+
+void add_values(CLI::App* app, ApplyOptions& o) {
+  CLI::Option* lengths = add_path(app, "--lengths", o.lengths,
+                                  ".npy file of int32 or int64, (N,): how many values of each row "
+                                  "are there;\nthe result is 0 behind them");
+  lengths->type_name("FILE");
+  add_path(app, "--mask", o.mask,
+           ".npy file of bool, true where a value is there: (N, L), (N, 1, L) or (N, C, L);\n"
+           "with NLC (N, L), (N, L, 1) or (N, L, C)")
+      ->type_name("FILE")
+      ->excludes(lengths);
+  add_named(app, "--nan-policy", "P", o.nan_policy, nan_policy_of,
+            "propagate (default): a NaN makes its row NaN; omit: it is left out of the statistics "
+            "and\nstays; raise: it is an error");
+  add_named(app, "--activation", "A", o.activation, activation_of,
+            "Applied to the result: relu, leaky_relu, gelu, gelu_tanh or silu");
 }
 
 std::function<void()> describe_apply(CLI::App& app) {
@@ -111,7 +124,8 @@ std::function<void()> describe_apply(CLI::App& app) {
       ->required();
   add_path(sub, "OUT", o->output, ".npy file of the same shape and dtype, in C order")->required();
   add_eps(sub, o->eps);
-  add_unsupported(sub);
+  add_data_format(sub, o->data_format);
+  add_values(sub, *o);
   add_state(sub, o->state, o->prefix);
   CLI::Option* eval = sub->add_flag("--eval", o->eval, "Normalise by the running statistics");
   CLI::Option* train =
@@ -148,6 +162,7 @@ std::function<void()> describe_denormalize(CLI::App& app) {
       ->required();
   add_state(sub, o->state, o->prefix);
   add_eps(sub, o->eps);
+  add_data_format(sub, o->data_format);
   add_threads(sub);
   sub->add_flag("--force", o->force, kForce);
   sub->footer(kMemory);
@@ -161,6 +176,7 @@ std::function<void()> describe_moments(CLI::App& app) {
       ->required();
   add_path(sub, "-o", o->output, "Write count, mean, m2 of each row, float64 (N, C), to FILE")
       ->type_name("FILE");
+  add_data_format(sub, o->data_format);
   add_threads(sub);
   sub->add_flag("--force", o->force, kForce);
   sub->footer(kMemory);

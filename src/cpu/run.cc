@@ -2,8 +2,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <stdexcept>
-#include <string>
 
 #include "cpu/backward.h"
 #include "cpu/forward.h"
@@ -11,6 +9,7 @@
 #include "cpu/parallel.h"
 #include "cpu/presence.h"
 #include "cpu/row.h"
+#include "nan_found.h"
 
 namespace instnorm::cpu {
 
@@ -29,9 +28,7 @@ void refuse_nan(const Call& call) {
     }
   });
   if (found == p.rows()) return;
-  throw std::invalid_argument(
-      std::string("[") + op_name(p.pass) + "] x has a NaN at n = " + std::to_string(found / p.C) +
-      ", c = " + std::to_string(found % p.C) + ", and nan_policy is \"raise\"");
+  throw NanFound(op_name(p.pass), found / p.C, found % p.C);
 }
 
 }  // namespace

@@ -20,8 +20,8 @@ OPTIONS = {
     "apply": ["IN", "OUT", "--eps", "--data-format", "--lengths", "--mask", "--nan-policy", "--activation", "--state",
               "--prefix", "--eval", "--train", "--momentum", "--save-state", "--moments", "--save-moments",
               "--threads", "--explain", "--force"],
-    "denormalize": ["Y", "OUT", "--moments", "--state", "--eps", "--force"],
-    "moments": ["IN", "-o", "--force"],
+    "denormalize": ["Y", "OUT", "--moments", "--state", "--eps", "--data-format", "--force"],
+    "moments": ["IN", "-o", "--data-format", "--force"],
     "bench": ["--shape", "--dtype", "--backward", "--threads", "--json"],
     "info": ["--json"],
 }
@@ -64,14 +64,13 @@ WRONG = {
     "apply x.npy y.npy --threads 0": "--threads",
     "apply x.npy y.npy --threads -1": "--threads",
     "apply x.npy y.npy --threads two": "--threads",
-    "apply x.npy y.npy --lengths l.npy": "--lengths is not supported yet",
-    "apply x.npy y.npy --mask m.npy": "--mask is not supported yet",
-    "apply x.npy y.npy --activation relu": "--activation is not supported yet",
-    "apply x.npy y.npy --nan-policy omit": "--nan-policy omit is not supported yet",
-    "apply x.npy y.npy --nan-policy raise": "--nan-policy raise is not supported yet",
-    "apply x.npy y.npy --nan-policy ignore": "ignore",
-    "apply x.npy y.npy --data-format NLC": "--data-format NLC is not supported yet",
-    "apply x.npy y.npy --data-format NHWC": "NHWC",
+    "apply x.npy y.npy --lengths l.npy --mask m.npy": "--lengths excludes --mask",
+    "apply x.npy y.npy --lengths -": "- is not supported",
+    "apply x.npy y.npy --activation tanh": 'activation must be "relu", "leaky_relu", "gelu", "gelu_tanh" or "silu", got "tanh"',
+    "apply x.npy y.npy --nan-policy ignore": 'nan_policy must be "propagate", "omit" or "raise", got "ignore"',
+    "apply x.npy y.npy --nan-policy omit --nan-policy raise": "--nan-policy",
+    "apply x.npy y.npy --data-format NHWC": 'data_format must be "NCL" or "NLC", got "NHWC"',
+    "denormalize x.npy y.npy --moments m --data-format ncl": 'data_format must be "NCL" or "NLC", got "ncl"',
     "denormalize x.npy y.npy": "--moments is required",
     "denormalize x.npy y.npy --moments m --prefix p": "requires --state",
     "moments": "IN is required",
@@ -106,8 +105,10 @@ def test_empty_words(run, folder):
     run("apply", "x.npy", "", status=2, cwd=folder)
 
 
-def test_the_defaults_of_options_that_wait(run, folder):
+def test_defaults_spelled_out(run, folder):
     run("apply", "x.npy", "y.npy", "--data-format", "NCL", "--nan-policy", "propagate", cwd=folder)
+    run("apply", "x.npy", "z.npy", cwd=folder)
+    assert (folder / "y.npy").read_bytes() == (folder / "z.npy").read_bytes()
 
 
 @pytest.mark.parametrize("variable, value", [
