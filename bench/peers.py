@@ -67,11 +67,14 @@ def bench(instnorm, shapes, *options):
     return results
 
 
-def apply(instnorm, arrays, *options):
+def apply(instnorm, arrays, *options, lengths=None):
     """What `instnorm apply` makes of the arrays, file by file."""
     results = []
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
+        if lengths is not None:
+            numpy.save(folder / "lengths.npy", lengths)
+            options = (*options, "--lengths", folder / "lengths.npy")
         for i, x in enumerate(arrays):
             numpy.save(folder / "in.npy", x)
             run([instnorm, "apply", folder / "in.npy", folder / f"out{i}.npy", "--eps", EPS,
@@ -80,14 +83,15 @@ def apply(instnorm, arrays, *options):
     return results
 
 
-def definition(x, dtype=numpy.float64):
-    """The formula, step by step, in the arithmetic of that dtype."""
+def definition(x, dtype=numpy.float64, there=True):
+    """The formula, step by step, in the arithmetic of that dtype, of the values that are there."""
     x = x.astype(dtype)
-    mean = x.mean(axis=-1, keepdims=True)
-    var = ((x - mean) ** 2).mean(axis=-1, keepdims=True)
+    mean = x.mean(axis=-1, keepdims=True, where=there)
+    var = ((x - mean) ** 2).mean(axis=-1, keepdims=True, where=there)
     return (x - mean) / numpy.sqrt(var + dtype(EPS))
 
 
-def largest_error(y, x):
+def largest_error(y, x, there=True):
     """Of y as the normalised x, against the definition in float64."""
-    return float(numpy.abs(y - definition(x)).max())
+    error = numpy.abs(y - definition(x, there=there))
+    return float(error.max(initial=0.0, where=there))

@@ -25,21 +25,48 @@ import peers  # noqa: E402
 CONTRACT = 1e-6
 
 
+class Signal:
+    """A recording: x (N, C, L), and which of its values are there."""
+
+    def __init__(self, name, what, x, *remarks, lengths=None, missing=False):
+        self.name, self.what, self.x, self.remarks = name, what, x, remarks
+        self.lengths = lengths  # of each instance, where shorter ones are padded
+        self.missing = missing  # are some values NaN?
+        self.there = numpy.ones(x.shape, bool)
+        if lengths is not None:
+            self.there &= numpy.arange(x.shape[-1]) < lengths[:, None, None]
+        if missing:
+            self.there &= ~numpy.isnan(x)
+
+    def plain(self):
+        return self.lengths is None and not self.missing
+
+    def normalised(self, instnorm):
+        options = ["--nan-policy", "omit"] if self.missing else []
+        return peers.apply(instnorm, [self.x], *options, lengths=self.lengths)[0]
+
+    def within_contract(self, y):
+        reference = peers.definition(self.x, there=self.there)
+        near = numpy.abs(y - reference) <= CONTRACT * (1 + numpy.abs(reference))
+        absent = numpy.isnan(y) if self.missing else y == 0
+        return bool(numpy.where(self.there, near, absent).all())
+
+
 def signals():
-    """(name, what it is, arrays of one kind, remark) of each."""
     data = ROOT / "data"
-    motions = numpy.load(data / "basic_motions.npy")
     ecg = numpy.load(data / "ecg.npy")
-    vowels = numpy.load(data / "japanese_vowels.npy")
     lengths = numpy.load(data / "japanese_vowels_lengths.npy")
-    by_length = [vowels[lengths == l][:, :, :l].copy() for l in numpy.unique(lengths)]
+    co2 = numpy.load(data / "co2.npy")
     return [
-        ("Motions", "a smart watch's accelerometer and gyroscope", [motions], None),
-        ("ECG", "five minutes of heartbeats", [ecg.astype(numpy.float32)],
-         f"{ecg.dtype} counts of the converter, made float32 by this script"),
-        ("Vowels", "cepstrum coefficients of spoken vowels", by_length,
-         f"{len(vowels)} utterances of {lengths.min()} to {lengths.max()} steps; a padded batch"
-         f" needs lengths,\nwhich this version does not have, so each length is a call of its own"),
+        Signal("Motions", "a smart watch's accelerometer and gyroscope",
+               numpy.load(data / "basic_motions.npy")),
+        Signal("ECG", "five minutes of heartbeats", ecg.astype(numpy.float32),
+               f"{ecg.dtype} counts of the converter, made float32 by this script"),
+        Signal("Vowels", "cepstrum coefficients of spoken vowels", numpy.load(data / "japanese_vowels.npy"),
+               f"{len(lengths)} utterances of {lengths.min()} to {lengths.max()} steps in one padded batch, by --lengths",
+               lengths=lengths),
+        Signal("CO2", "the air at Mauna Loa, week by week", co2,
+               f"{numpy.isnan(co2).sum()} weeks are missing, NaN, left out by --nan-policy omit", missing=True),
     ]
 
 
@@ -48,65 +75,60 @@ def span(values, digits=3):
     return f"{low:g} to {high:g}" if low != high else f"{low:g}"
 
 
-def rows_of(arrays):
-    """Mean and standard deviation of each row, in float64."""
-    rows = [row.astype(numpy.float64) for x in arrays for row in x.reshape(-1, x.shape[-1])]
-    return [row.mean() for row in rows], [row.std() for row in rows]
-
-
-def shapes_text(arrays):
-    if len(arrays) == 1:
-        return str(arrays[0].shape)
-    n = [x.shape[0] for x in arrays]
-    return (f"{len(arrays)} arrays (N, {arrays[0].shape[1]}, L), N {min(n)} to {max(n)},"
-            f" L {arrays[0].shape[-1]} to {arrays[-1].shape[-1]}")
+def rows_text(x, there):
+    """Mean and standard deviation of the rows, in float64."""
+    rows = [row[valid].astype(numpy.float64) for row, valid in
+            zip(x.reshape(-1, x.shape[-1]), there.reshape(-1, x.shape[-1]))]
+    return (f"rows have mean {span([row.mean() for row in rows])},"
+            f" std {span([row.std() for row in rows])}")
 
 
 def time_text(seconds):
     return f"{seconds * 1e6:.3g} us" if seconds < 1e-3 else f"{seconds * 1e3:.3g} ms"
 
 
-def within_contract(xs, ys):
-    references = [peers.definition(x) for x in xs]
-    return all((numpy.abs(y - r) <= CONTRACT * (1 + numpy.abs(r))).all()
-               for y, r in zip(ys, references))
-
-
-def report(instnorm, name, what, xs, remark, machine, seconds):
+def report(instnorm, signal, machine, seconds):
     """Prints the paragraph of one signal; returns what it became and whether that is right."""
-    ys = peers.apply(instnorm, xs)
-    right = within_contract(xs, ys)
-    ours = peers.bench(instnorm, [x.shape for x in xs])
-    torch = peers.torch_results(xs, machine["threads"], seconds)
-    total = sum(result["forward"] for result in ours)
-    copy = sum(result["copy"] for result in ours)
+    x, there = signal.x, signal.there
+    y = signal.normalised(instnorm)
+    right = signal.within_contract(y)
+    torch = peers.torch_results([x], machine["threads"], seconds)
 
     def line(label, text):
-        print(f"  {label:<10}" + text.replace("\n", "\n" + " " * 12))
+        print(f"  {label:<10}{text}")
 
-    print(f"\n{name}: {what}")
-    line("input", f"{shapes_text(xs)} {xs[0].dtype}" + (f"\n{remark}" if remark else ""))
-    for label, arrays in (("before", xs), ("after", ys)):
-        mean, std = rows_of(arrays)
-        line(label, f"rows have mean {span(mean)}, std {span(std)}")
-    calls = "" if len(xs) == 1 else f" for {len(xs)} calls"
-    line("time", f"{time_text(total)}{calls}; copying the same memory takes {time_text(copy)}")
-    error = f"at most {max(map(peers.largest_error, ys, xs)):.1e} from the definition in float64"
-    if torch:
-        theirs = sum(result["instance_norm"] for result in torch["results"])
-        their_ys = [result["y"]["instance_norm"] for result in torch["results"]]
-        error += f"; PyTorch {max(map(peers.largest_error, their_ys, xs)):.1e}"
-        line("", f"PyTorch takes {time_text(theirs)}: {theirs / total:.3g} times as long")
+    print(f"\n{signal.name}: {signal.what}")
+    line("input", f"{x.shape} {x.dtype}")
+    for remark in signal.remarks:
+        line("", remark)
+    line("before", rows_text(x, there))
+    line("after", rows_text(y, there))
+    theirs = torch["results"][0] if torch else None
+    if signal.plain():
+        ours = peers.bench(instnorm, [x.shape])[0]
+        line("time", f"{time_text(ours['forward'])}; copying the same memory takes"
+                     f" {time_text(ours['copy'])}")
+        if theirs:
+            ratio = theirs["instance_norm"] / ours["forward"]
+            line("", f"PyTorch takes {time_text(theirs['instance_norm'])}: {ratio:.3g} times as long")
+    error = f"at most {peers.largest_error(y, x, there):.1e} from the definition in float64"
+    if theirs:
+        their_error = peers.largest_error(theirs["y"]["instance_norm"], x, there)
+        if signal.missing:
+            error += "; PyTorch makes the row NaN"
+        else:
+            padding = "" if signal.lengths is None else ", which takes the padding for signal,"
+            error += f"; PyTorch{padding} {their_error:.1e}"
     line("error", error)
     line("check", "every value within 1e-6 * (1 + |y|)" if right else "FAILED: beyond 1e-6 * (1 + |y|)")
-    return ys, right, torch
+    return y, right, torch
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--instnorm", required=True, metavar="PATH")
     parser.add_argument("--output", type=pathlib.Path, default=ROOT / "demo-output", metavar="FOLDER")
-    parser.add_argument("--seconds", type=float, default=0.5, help="that PyTorch is timed for an array")
+    parser.add_argument("--seconds", type=float, default=0.5, help="that PyTorch is timed for a signal")
     args = parser.parse_args()
 
     machine = peers.info(args.instnorm)
@@ -115,12 +137,10 @@ def main():
     print("y = (x - mean) / sqrt(var + 1e-5), mean and var of each row: one instance, one channel")
     everything_right = True
     pictures, torch = [], None
-    for name, what, xs, remark in signals():
-        # Twenty lengths of vowels: together as long as one array.
-        ys, right, torch = report(args.instnorm, name, what, xs, remark, machine,
-                                  args.seconds / len(xs))
+    for signal in signals():
+        y, right, torch = report(args.instnorm, signal, machine, args.seconds)
         everything_right = everything_right and right
-        pictures.append((xs, ys))
+        pictures.append((signal.x, y, signal.there))
 
     print()
     if torch:

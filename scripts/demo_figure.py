@@ -14,14 +14,14 @@ STYLES = [{"color": "#0072B2", "ls": "-"}, {"color": "#D55E00", "ls": "--"},
           {"color": "#009E73", "ls": "-."}]
 GREY = "#555555"
 
-# Three utterances of 15 steps by speakers 1, 4 and 6, taken for their likeness in the 2nd
-# coefficient: positions among the utterances of that length.
-VOWEL_STEPS, VOWEL_COEFFICIENT = 15, 1
-VOWELS = [("speaker 1", 1), ("speaker 4", 20), ("speaker 6", 29)]
+# Three utterances by speakers 1, 4 and 6, taken for their likeness in the 2nd coefficient.
+VOWEL_COEFFICIENT = 1
+VOWELS = [("speaker 1", 11), ("speaker 4", 108), ("speaker 6", 164)]
 
 
 def statistics_text(row):
-    mean, std = row.astype(numpy.float64).mean(), row.astype(numpy.float64).std()
+    values = row[~numpy.isnan(row)].astype(numpy.float64)
+    mean, std = values.mean(), values.std()
     return f"mean {0 if abs(mean) < 1e-4 else mean:.3g}, std {std:.3g}"
 
 
@@ -44,32 +44,43 @@ def pair(axes, titles, unit, xlabel, t, rows, shown=slice(None)):
 
 
 def draw(pictures, path):
-    """pictures: (arrays, normalised arrays) of the motions, the ECG and the vowels."""
+    """pictures: (x, y, which values are there) of the motions, the ECG, the vowels and the CO2."""
     pyplot.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
                             "axes.grid": True, "grid.color": "#E6E6E6", "axes.axisbelow": True,
                             "axes.edgecolor": "#999999", "xtick.color": GREY, "ytick.color": GREY})
-    figure = pyplot.figure(figsize=(10, 8.4), layout="constrained")
+    figure = pyplot.figure(figsize=(10, 11), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.09, w_pad=0.12)
-    axes = figure.subplots(3, 2)
-    motions, ecg, vowels = pictures
+    axes = figure.subplots(4, 2)
+    motions, ecg, vowels, co2 = ([numpy.where(there, v, numpy.nan) for v in (x, y)]
+                                 for x, y, there in pictures)
 
-    x, y = motions[0][0], motions[1][0]
+    x, y = motions
     pair(axes[0], ("Motion of a wrist. Before: running dwarfs walking",
                    "After: each fills the same scale"),
          "accelerometer", "time / s", numpy.arange(x.shape[-1]) / 10,
          [("running", x[10, 0], y[10, 0]), ("walking", x[20, 0], y[20, 0])])
 
-    x, y = ecg[0][0], ecg[1][0]
+    x, y = ecg
     pair(axes[1], ("ECG. Before: a small signal on a large offset",
                    "After: the offset is gone, the shape is the same"),
          "converter counts", "time / s (5 of the 300 s)", numpy.arange(x.shape[-1]) / 360,
          [("five minutes", x[0, 0], y[0, 0])], slice(0, 5 * 360))
 
-    x, y = next(both for both in zip(*vowels) if both[0].shape[-1] == VOWEL_STEPS)
+    x, y = vowels
+    steps = numpy.count_nonzero(~numpy.isnan(x[VOWELS[0][1], VOWEL_COEFFICIENT]))
     pair(axes[2], ("Spoken vowels. Before: every voice has its own level and range",
                    "After: what they have in common remains"),
-         "2nd cepstrum coefficient", "step", numpy.arange(VOWEL_STEPS),
-         [(name, x[i, VOWEL_COEFFICIENT], y[i, VOWEL_COEFFICIENT]) for name, i in VOWELS])
+         "2nd cepstrum coefficient", f"step (the batch is padded to {x.shape[-1]})",
+         numpy.arange(x.shape[-1]),
+         [(name, x[i, VOWEL_COEFFICIENT], y[i, VOWEL_COEFFICIENT]) for name, i in VOWELS],
+         slice(0, steps))
+
+    x, y = co2
+    pair(axes[3], ("CO2 at Mauna Loa. Before: weeks are missing",
+                   "After: they still are, and spoil no other"),
+         "parts per million", "year (10 of the 43)",
+         1958.24 + numpy.arange(x.shape[-1]) * 7 / 365.25, [("43 years", x[0, 0], y[0, 0])],
+         slice(0, 522))
 
     figure.suptitle("Instance normalisation brings each row, on its own, to mean 0 and std 1",
                     x=0.012, ha="left", fontsize=12.5, weight="bold")

@@ -25,8 +25,10 @@ def demo(instnorm, folder):
 def test_the_demo_normalises_checks_and_draws(tmp_path):
     done = demo(INSTNORM, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.findall(r"^(\w+): ", done.stdout, re.MULTILINE)[:3] == ["Motions", "ECG", "Vowels"]
-    assert done.stdout.count("every value within 1e-6 * (1 + |y|)") == 3
+    assert re.findall(r"^(\w+): ", done.stdout, re.MULTILINE)[:4] == ["Motions", "ECG", "Vowels", "CO2"]
+    assert done.stdout.count("every value within 1e-6 * (1 + |y|)") == 4
+    assert "270 utterances of 7 to 26 steps in one padded batch" in done.stdout
+    assert "59 weeks are missing" in done.stdout
     assert (tmp_path / "instnorm-demo.png").read_bytes().startswith(PNG)
 
 
