@@ -1,7 +1,7 @@
-// error_table [FOLDER]: the largest errors of each named case and dtype, as a Markdown table in
-// units of the contract. With FOLDER, each case's input is written there as NAME.f32 (raw float32,
-// (2, 3, L)) with an index, cases.txt, of lines "file<TAB>L<TAB>eps<TAB>case", for
-// tests/python/error_table.py.
+// error_table [FOLDER]: the largest errors of each named case and dtype, and of the extras, as
+// Markdown tables in units of the contract. With FOLDER, each case's input is written there as
+// NAME.f32 (raw float32, (2, 3, L)) with an index, cases.txt, of lines
+// "file<TAB>L<TAB>eps<TAB>case", for tests/python/error_table.py.
 #include <instnorm/functional.h>
 #include <instnorm/runtime.h>
 
@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "calls.h"
+#include "extras_calls.h"
 
 namespace instnorm::test {
 namespace {
@@ -85,6 +86,78 @@ void print_table() {
   }
 }
 
+struct ExtrasLine {
+  const char* name;
+  double mean;
+  int of_ten;  // values that are there
+  bool omit;   // the others are NaN; else a mask says so
+  Activation activation;
+};
+
+constexpr ExtrasLine kExtrasLines[] = {
+    {"N(1e6, 1), half of it masked", 1e6, 5, false, Activation::none},
+    {"N(1e6, 1), a tenth of it NaN, omit", 1e6, 9, true, Activation::none},
+    {"N(0, 1), relu", 0.0, 10, false, Activation::relu},
+    {"N(0, 1), leaky_relu", 0.0, 10, false, Activation::leaky_relu},
+    {"N(0, 1), gelu", 0.0, 10, false, Activation::gelu},
+    {"N(0, 1), gelu_tanh", 0.0, 10, false, Activation::gelu_tanh},
+    {"N(0, 1), silu", 0.0, 10, false, Activation::silu}};
+
+void print_extras_row(DType dtype, const ExtrasLine& line) {
+  constexpr std::int64_t kL = 4096;
+  const Dims shape{kN, kC, kL};
+  Random random(17);
+  std::vector<double> x = normal_values(random, shape.product(), line.mean, 1.0);
+  std::vector<double> g = normal_values(random, shape.product(), 0.5, 1.0), mask(x.size());
+  quantize(dtype, x);
+  quantize(dtype, g);
+  Extras reference;
+  reference.setting.N = kN;
+  reference.setting.C = kC;
+  reference.setting.L = kL;
+  reference.omit = line.omit;
+  reference.activation = line.activation;
+  reference.valid.assign(x.size(), 1);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    mask[i] = random.integer(0, 9) < line.of_ten;
+    if (mask[i] == 0.0 && line.omit) x[i] = kNaN;
+    if (!line.omit) reference.valid[i] = mask[i] != 0.0;
+  }
+  const Mask of_call(shape, mask);
+  Array in(dtype, shape, x), grad(dtype, shape, g), y(dtype, shape), dx(dtype, shape);
+  Moments saved;
+  Options o{.activation = line.activation, .save_moments = &saved};
+  BackwardOptions back{.activation = line.activation};
+  if (line.omit) {
+    o.nan_policy = back.nan_policy = NanPolicy::omit;
+  } else {
+    o.mask = back.mask = of_call.view();
+  }
+  instance_norm(in.view(), y.view(), o);
+  instance_norm_backward(in.view(), grad.view(), saved, {.grad_input = dx.view()}, back);
+  const auto rows = reference.own_statistics(x);
+  std::vector<double> got = y.values();
+  std::vector<long double> wanted = reference.y(x, rows);
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    if (std::isnan(x[i])) got[i] = static_cast<double>(wanted[i] = 0);
+  }
+  std::printf("| %s | %s | %.1e | %.1e |\n", line.name, name(dtype),
+              forward_error(dtype, got, wanted),
+              gradient_error(dtype, dx.values(),
+                             reference.gradients(x, g, statistics<long double>(saved)).input));
+}
+
+void print_extras_table() {
+  std::printf("\n| extras, L = 4096 | dtype | y | grad_input |\n|---|---|---|---|\n");
+  for (const ExtrasLine& line : kExtrasLines) {
+    for (const DType dtype : kFloats) {
+      // The reference is in long double, which is too little for float64 at a large mean.
+      const bool judged = dtype != DType::float64 || line.mean == 0.0;
+      if (judged && line.mean < largest(dtype)) print_extras_row(dtype, line);
+    }
+  }
+}
+
 void write_inputs(const std::string& folder) {
   std::ofstream index(folder + "/cases.txt");
   index.exceptions(std::ios::failbit | std::ios::badbit);
@@ -108,6 +181,7 @@ int main(int argc, char** argv) {
   try {
     std::printf("Instruction set: %s\n\n", instnorm::cpu_target());
     instnorm::test::print_table();
+    instnorm::test::print_extras_table();
     if (argc > 1) instnorm::test::write_inputs(argv[1]);
   } catch (const std::exception& e) {
     std::fprintf(stderr, "error_table: %s\n", e.what());
