@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <new>
 #include <vector>
@@ -41,6 +42,8 @@ struct Workload {
   Call call;
   Array g, dx, dw, db;
   Moments given;
+  std::vector<std::int64_t> lengths;
+  std::vector<std::uint8_t> valid;
 
   Workload(DType dtype, const Dims& shape, Pattern in, Pattern out)
       : call(dtype, shape, std::vector<double>(static_cast<std::size_t>(shape.product()), 0.5), in,
@@ -55,6 +58,8 @@ struct Workload {
     call.give(Given::shared, Given::shared, dtype);
     call.give_running(dtype);
     given = moments(call.x.view());
+    lengths.assign(static_cast<std::size_t>(shape[0]), shape[2] / 2);
+    for (std::int64_t i = 0; i < shape[0] * shape[2]; ++i) valid.push_back(i % 5 != 0);
   }
 
   void run() {
@@ -72,6 +77,20 @@ struct Workload {
         {.grad_input = dx.view(), .grad_weight = dw.view(), .grad_bias = db.view()},
         {.weight = options.weight, .bias = options.bias});
     denormalize(x, given, y, {.weight = options.weight});
+
+    const std::int64_t N = call.setting.N;
+    Options extras{.lengths = instnorm::view(lengths, {N}), .activation = Activation::gelu};
+    BackwardOptions back{.lengths = extras.lengths, .activation = Activation::gelu};
+    const Gradients gradients{.grad_input = dx.view(), .grad_weight = dw.view()};
+    instance_norm(x, y, extras);
+    instance_norm_backward(x, g.view(), given, gradients, back);
+    extras.lengths = back.lengths = {};
+    extras.mask = back.mask =
+        instnorm::view(static_cast<const void*>(valid.data()), DType::boolean, {N, call.setting.L});
+    extras.nan_policy = back.nan_policy = NanPolicy::omit;
+    instance_norm(x, y, extras);
+    instance_norm_backward(x, g.view(), given, gradients, back);
+    instance_norm(x, y, {.nan_policy = NanPolicy::raise});
   }
 };
 
