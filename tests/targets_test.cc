@@ -7,6 +7,7 @@
 #include <instnorm/version.h>
 
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -124,7 +125,9 @@ TEST(Runtime, VersionIsThatOfTheHeaders) { EXPECT_STREQ(version(), INSTNORM_VERS
 // ---- across instruction sets
 
 std::vector<double> results_of(const std::string& target) {
-  const std::string file = ::testing::TempDir() + "/instnorm_" + target + ".raw";
+  // Of this process alone: the tests of the other targets run beside it.
+  const std::string file =
+      ::testing::TempDir() + "/instnorm_" + std::to_string(::getpid()) + "_" + target + ".raw";
   const Probe p = probe_target(target, file);
   EXPECT_EQ(p.exit_code, 0) << p.output;
   std::ifstream in(file, std::ios::binary | std::ios::ate);
