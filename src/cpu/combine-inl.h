@@ -21,6 +21,9 @@ HWY_BEFORE_NAMESPACE();
 namespace instnorm::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
+// What a write to memory takes at a time, on x86 and nearly all Arm.
+constexpr size_t kLineBytes = 64;
+
 // y[i] = value(reader, i) for all i of a block. y may be one of the operands that `value` reads.
 // Code is copied for each use of `value`, so a long one (kLong) gets no special cases: its
 // arithmetic hides what they save.
@@ -30,14 +33,17 @@ HWY_INLINE void Combine(D d, T* y, size_t n, bool stream, const Value& value) {
   size_t i = 0;
   if constexpr (!kLong && std::is_same_v<hn::TFromD<D>, T>) {
     if (stream) {
-      // Streaming stores need alignment.
-      const size_t vector_bytes = lanes * sizeof(T);
-      const size_t before =
-          (vector_bytes - reinterpret_cast<uintptr_t>(y) % vector_bytes) % vector_bytes / sizeof(T);
-      const size_t head = std::min(n, before);
-      if (head) StorePartAs(d, value(Part<D>{head}, 0), y, head);
+      // Whole cache lines only: a line that is streamed in part, and stored in part by the row
+      // beside it, goes to memory several times. That halved the speed of rows that do not begin
+      // with a line.
+      const size_t before = (kLineBytes - reinterpret_cast<uintptr_t>(y) % kLineBytes) % kLineBytes;
+      const size_t head = std::min(n, before / sizeof(T));
+      for (; i + lanes <= head; i += lanes) StoreAs(d, value(Whole<D>(), i), y + i);
+      if (i < head) StorePartAs(d, value(Part<D>{head - i}, i), y + i, head - i);
       i = head;
-      for (; i + lanes <= n; i += lanes) hn::Stream(value(Whole<D>(), i), d, y + i);
+      constexpr size_t per_line = kLineBytes / sizeof(T);
+      const size_t end = head + (n - head) / per_line * per_line;
+      for (; i + lanes <= end; i += lanes) hn::Stream(value(Whole<D>(), i), d, y + i);
     }
   }
   if constexpr (!kLong) {
