@@ -227,6 +227,32 @@ TEST(Forward, ManyShortRows) {
   }
 }
 
+// In place nothing is streamed. Rows begin at every part of a cache line, y in the middle of one.
+template <class T>
+void streamed_rows_are_those_stored_in_place(DType dtype) {
+  for (const std::int64_t L : {3, 17, 257, 5003}) {
+    const std::int64_t rows = 32 * 1024 * 1024 / (2 * L * static_cast<std::int64_t>(sizeof(T)));
+    const auto size = static_cast<std::size_t>(rows * L);
+    std::vector<T> x(size), y(size + 8, T(7));
+    for (std::size_t i = 0; i < size; ++i) x[i] = static_cast<T>((i * 2654435761u) % 1009);
+    const Dims shape = {1, rows, L};
+    ASSERT_NE(explain(view(x.data(), shape), view(y.data() + 3, shape)).find("streaming"),
+              std::string::npos)
+        << name(dtype);
+    instance_norm(view(x.data(), shape), view(y.data() + 3, shape));
+    instance_norm(view(x.data(), shape), view(x.data(), shape));
+    EXPECT_TRUE(std::equal(x.begin(), x.end(), y.begin() + 3)) << name(dtype) << " L " << L;
+    for (const std::size_t i : {std::size_t{0}, std::size_t{1}, std::size_t{2}})
+      EXPECT_EQ(y[i], T(7));
+    for (std::size_t i = size + 3; i < y.size(); ++i) EXPECT_EQ(y[i], T(7));
+  }
+}
+
+TEST(Forward, StreamedRowsAreThoseStoredInPlace) {
+  streamed_rows_are_those_stored_in_place<float>(DType::float32);
+  streamed_rows_are_those_stored_in_place<double>(DType::float64);
+}
+
 TEST(Forward, LargeWeightsAndBiasesLoseNoMoreThanTheirShare) {
   const Dims shape = {2, 3, 1000};
   Call call(DType::float32, shape, data_for(shape));
