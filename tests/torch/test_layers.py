@@ -34,6 +34,45 @@ def filled(module: torch.nn.Module) -> torch.nn.Module:
     return module
 
 
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("subtract_last", [False, True])
+@pytest.mark.parametrize("eps", [1e-5, 0.3])
+def test_revin(affine, subtract_last, eps):
+    revin = filled(it.RevIN(3, eps=eps, affine=affine, subtract_last=subtract_last).double())
+    x, y = oracle.leaf(2, 20, 3), oracle.leaf(2, 7, 3)
+    mine = revin(x, "norm"), revin(y, "denorm")
+    expected = published_revin(x, y, revin.affine_weight, revin.affine_bias, eps, subtract_last)
+    torch.testing.assert_close(mine, expected)
+    g = [torch.randn_like(t) for t in expected]
+    inputs = [x, y, *revin.parameters()]
+    torch.testing.assert_close(torch.autograd.grad(mine, inputs, g), torch.autograd.grad(expected, inputs, g))
+
+
+def test_revin_state_modes_and_mistakes():
+    revin = it.RevIN(3)
+    assert list(revin.state_dict()) == ["affine_weight", "affine_bias"]
+    assert list(it.RevIN(3, affine=False).state_dict()) == []
+    assert repr(revin) == "RevIN(3, eps=1e-05, affine=True, subtract_last=False)"
+    with pytest.raises(RuntimeError, match="denorm needs the statistics of a norm"):
+        revin(torch.randn(2, 7, 3), "denorm")
+    with pytest.raises(ValueError, match="mode must be 'norm' or 'denorm', got 'normalize'"):
+        revin(torch.randn(2, 7, 3), "normalize")
+    with pytest.raises(ValueError, match=r"x must have shape \(N, L, C\) with C = 3, got \(2, 3, 7\)"):
+        revin(torch.randn(2, 3, 7), "norm")
+    last = it.RevIN(3, subtract_last=True)
+    last(torch.randn(2, 7, 3, requires_grad=True), "norm")
+    for twin in (copy.deepcopy(last), pickle.loads(pickle.dumps(last))):
+        assert twin.moments is None and last.moments is not None
+
+
+def test_revin_inverts_at_a_large_mean():
+    x = (torch.randn(2, 100, 3).double() + 1e6).float()
+    revin = it.RevIN(3)
+    back = revin(revin(x, "norm"), "denorm")
+    # An ulp of x, and the eps**2 beside the weight.
+    assert (back - x).abs().max() <= 0.0625 + 1e-9
+
+
 def published_adain(x, style, fc):
     h = fc(style)
     h = h.view(h.size(0), h.size(1), 1)
@@ -134,7 +173,7 @@ def test_moments_of_ranks_dtypes_and_layouts(graph):
             ours.moments(wrong)
 
 
-@pytest.mark.parametrize("data_format", ["NCL"])
+@pytest.mark.parametrize("data_format", ["NCL", "NLC"])
 @pytest.mark.parametrize("per_instance", [False, True])
 def test_denormalize(data_format, per_instance):
     shape = (2, 3, 6) if data_format == "NCL" else (2, 6, 3)
