@@ -1,5 +1,6 @@
 #include "border.h"
 
+#include <array>
 #include <stdexcept>
 
 #include "dtype.h"
@@ -90,39 +91,42 @@ void Border::lengths(const ConstView& v) const {
   }
 }
 
-void Border::mask(const ConstView& v) const {
-  if (v.dtype != DType::boolean) fail(std::string("mask must be bool, got ") + name(v.dtype));
-  // The shapes that are taken, all with N first (1 for an unbatched input, whose own shape is taken
-  // too).
+std::string MaskShapes::str() const { return none.str() + ", " + one.str() + " or " + all.str(); }
+
+MaskShapes mask_shapes(const Dims& shape, int n_axis, int c_axis) {
+  constexpr std::int64_t kNoAxis = -1;
   const auto with_channels = [&](std::int64_t channels) {
-    Dims dims;
-    std::array<std::int64_t, kMaxRank + 1> extent;
+    std::array<std::int64_t, kMaxRank> extent;
     std::size_t rank = 0;
-    extent[rank++] = p_.N;
-    for (int i = n_axis_ + 1; i < shape_.rank(); ++i) {
-      if (i != c_axis_) {
-        extent[rank++] = shape_[i];
-      } else if (channels > 0) {
+    extent[rank++] = n_axis == 0 ? shape[0] : 1;
+    for (int i = n_axis + 1; i < shape.rank(); ++i) {
+      if (i != c_axis) {
+        extent[rank++] = shape[i];
+      } else if (channels != kNoAxis) {
         extent[rank++] = channels;
       }
     }
     return Dims(extent.data(), rank);
   };
+  return {with_channels(kNoAxis), with_channels(1), with_channels(shape[c_axis])};
+}
+
+void Border::mask(const ConstView& v) const {
+  if (v.dtype != DType::boolean) fail(std::string("mask must be bool, got ") + name(v.dtype));
+  const MaskShapes shapes = mask_shapes(shape_, n_axis_, c_axis_);
   const int c_axis = c_axis_ - n_axis_;
-  const Dims none = with_channels(0), one = with_channels(1), all = with_channels(p_.C);
   p_.mask.data = bytes("mask", v);
-  if (p_.C > 0 && v.shape == all) {
+  if (v.shape == shapes.all) {
     rows(v, 0, c_axis, p_.mask);
-  } else if (v.shape == one) {
+  } else if (v.shape == shapes.one) {
     rows(v, 0, c_axis, p_.mask);
     p_.mask.stride_c = 0;
-  } else if (v.shape == none) {
+  } else if (v.shape == shapes.none) {
     rows(v, 0, -1, p_.mask);
-  } else if (v.shape == shape_) {
+  } else if (v.shape == shape_) {  // unbatched
     rows(v, n_axis_, c_axis_, p_.mask);
   } else {
-    fail("mask must have shape " + none.str() + ", " + one.str() + " or " + all.str() + ", got " +
-         v.shape.str());
+    fail("mask must have shape " + shapes.str() + ", got " + v.shape.str());
   }
 }
 

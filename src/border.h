@@ -14,6 +14,15 @@
 
 namespace instnorm {
 
+// Of a mask for an input of `shape`, whose dimensions are as Border::rows has them: without
+// channels, with one for all, with all. N comes first, 1 for an unbatched input, whose own shape is
+// taken too.
+struct MaskShapes {
+  Dims none, one, all;
+  std::string str() const;
+};
+MaskShapes mask_shapes(const Dims& shape, int n_axis, int c_axis);
+
 class Border {
  public:
   Border(const char* op, Problem& problem) : op_(op), p_(problem) {}

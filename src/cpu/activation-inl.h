@@ -96,6 +96,18 @@ HWY_INLINE Normal<D> NormalAt(D d, hn::Vec<D> z) {
           hn::IfThenElse(hn::Lt(z, hn::Zero(d)), tail, hn::Sub(one, tail))};
 }
 
+// factor * z, and 0 where the factor has become it: also for an infinite z.
+template <class D>
+HWY_INLINE hn::Vec<D> Weighted(D d, hn::Vec<D> factor, hn::Vec<D> z) {
+  return hn::IfThenElse(hn::Eq(factor, hn::Zero(d)), hn::Zero(d), hn::Mul(z, factor));
+}
+
+// The slope at z, of which exp may have lost that z is NaN.
+template <class D>
+HWY_INLINE hn::Vec<D> WithNaN(D, hn::Vec<D> z, hn::Vec<D> slope) {
+  return hn::IfThenElse(hn::IsNaN(z), z, slope);
+}
+
 struct NoActivation {
   template <class D>
   static HWY_INLINE hn::Vec<D> Value(D, hn::Vec<D> z) {
@@ -135,16 +147,12 @@ struct LeakyRelu {
 struct Gelu {
   template <class D>
   static HWY_NOINLINE hn::Vec<D> Value(D d, hn::VecArg<hn::Vec<D>> z) {
-    const auto integral = NormalAt(d, z).integral;
-    return hn::IfThenElse(hn::Eq(integral, hn::Zero(d)), hn::Zero(d), hn::Mul(z, integral));
+    return Weighted(d, NormalAt(d, z).integral, z);
   }
   template <class D>
   static HWY_NOINLINE hn::Vec<D> Slope(D d, hn::VecArg<hn::Vec<D>> z) {
     const auto normal = NormalAt(d, z);
-    const auto product = hn::IfThenElse(hn::Eq(normal.density, hn::Zero(d)), hn::Zero(d),
-                                        hn::Mul(z, normal.density));
-    // Adding 0 z would lose nothing but an infinity; NaN must stay.
-    return hn::IfThenElse(hn::IsNaN(z), z, hn::Add(normal.integral, product));
+    return WithNaN(d, z, hn::Add(normal.integral, Weighted(d, normal.density, z)));
   }
 };
 
@@ -157,34 +165,27 @@ struct GeluTanh {
   }
   template <class D>
   static HWY_NOINLINE hn::Vec<D> Value(D d, hn::VecArg<hn::Vec<D>> z) {
-    const auto share = At(d, z, hn::Mul(z, z)).share;
-    return hn::IfThenElse(hn::Eq(share, hn::Zero(d)), hn::Zero(d), hn::Mul(z, share));
+    return Weighted(d, At(d, z, hn::Mul(z, z)).share, z);
   }
   template <class D>
   static HWY_NOINLINE hn::Vec<D> Slope(D d, hn::VecArg<hn::Vec<D>> z) {
     const auto z2 = hn::Mul(z, z);
     const Logistic<D> at = At(d, z, z2);
-    const auto curve = hn::Mul(at.share, at.rest);
     const auto inner = hn::MulAdd(z2, Constant(d, 3 * 0.044715), Constant(d, 1.0));
-    const auto product =
-        hn::Mul(hn::Mul(z, inner), hn::Mul(curve, Constant(d, 1.5957691216057307117)));
-    const auto bounded = hn::IfThenElse(hn::Eq(curve, hn::Zero(d)), hn::Zero(d), product);
-    return hn::IfThenElse(hn::IsNaN(z), z, hn::Add(at.share, bounded));
+    const auto curve = hn::Mul(hn::Mul(at.share, at.rest), Constant(d, 1.5957691216057307117));
+    return WithNaN(d, z, hn::Add(at.share, Weighted(d, curve, hn::Mul(z, inner))));
   }
 };
 
 struct Silu {
   template <class D>
   static HWY_NOINLINE hn::Vec<D> Value(D d, hn::VecArg<hn::Vec<D>> z) {
-    const auto share = LogisticAt(d, z).share;
-    return hn::IfThenElse(hn::Eq(share, hn::Zero(d)), hn::Zero(d), hn::Mul(z, share));
+    return Weighted(d, LogisticAt(d, z).share, z);
   }
   template <class D>
   static HWY_NOINLINE hn::Vec<D> Slope(D d, hn::VecArg<hn::Vec<D>> z) {
     const Logistic<D> at = LogisticAt(d, z);
-    const auto curve = hn::Mul(at.share, at.rest);
-    const auto bounded = hn::IfThenElse(hn::Eq(curve, hn::Zero(d)), hn::Zero(d), hn::Mul(z, curve));
-    return hn::IfThenElse(hn::IsNaN(z), z, hn::Add(at.share, bounded));
+    return WithNaN(d, z, hn::Add(at.share, Weighted(d, hn::Mul(at.share, at.rest), z)));
   }
 };
 

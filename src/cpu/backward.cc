@@ -147,9 +147,7 @@ void short_rows(const Call& call, const Tile& tile, const RowGradients& gradient
   }
   if (!p.y.defined()) return;
   write_tile(p.y, tile, size, dx_buffer);
-  if (tile.n == p.L) return;
-  each_row_of(p, tile,
-              [&](Row row, std::int64_t) { zero_tail(p.y, row.n, row.c, tile.n, p.L, size); });
+  zero_tails(p, tile);
 }
 
 GradientSums long_row_sums(const Call& call, Row row, bool wide) {

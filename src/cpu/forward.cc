@@ -110,9 +110,7 @@ void short_rows(const Call& call, const Tile& tile, const MomentsOut& out) {
   }
   if (!p.y.defined()) return;
   write_tile(p.y, tile, size, y_buffer);
-  if (tile.n == p.L) return;
-  each_row_of(p, tile,
-              [&](Row row, std::int64_t) { zero_tail(p.y, row.n, row.c, tile.n, p.L, size); });
+  zero_tails(p, tile);
 }
 
 RowMoments long_row_moments(const Call& call, Row row, Arithmetic how) {

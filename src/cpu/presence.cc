@@ -85,11 +85,8 @@ In only_nan(const Problem& p, const Tile& tile, In x, TileBuffer& buffer) {
   std::memset(numbers.there, 1, static_cast<std::size_t>(tile.n));
   mark_numbers(p.dtype, x.data, tile.n, numbers.there);
   std::memmove(buffer.bytes, x.data, static_cast<std::size_t>(tile.n * size));
-  for (std::int64_t i = 0; i < tile.n; ++i) {
-    if (numbers.there[i]) {
-      std::memset(buffer.bytes + i * size, 0, static_cast<std::size_t>(size));
-    }
-  }
+  for (std::int64_t i = 0; i < tile.n; ++i) numbers.there[i] ^= 1;
+  zero_absent(numbers, tile.n, size, buffer.bytes);
   return {buffer.bytes, 0};
 }
 
@@ -97,12 +94,13 @@ bool has_nan(const Problem& p, Row row) {
   const std::int64_t size = size_of(p.dtype), length = p.length(row.n);
   constexpr std::int64_t kBlock = kBlockBytes / 8;
   TileBuffer buffer;
-  Presence there, numbers;
   for (std::int64_t first = 0; first < length; first += kBlock) {
     const Tile tile{row.n, row.c, first, 1, std::min(kBlock, length - first), true};
     const In x = read_tile(p.x, tile, size, buffer);
+    Presence there;
     mark(p, tile, x.data, false, there);
-    mark(p, tile, x.data, true, numbers);
+    Presence numbers = there;
+    mark_numbers(p.dtype, x.data, tile.n, numbers.there);
     if (std::memcmp(there.there, numbers.there, static_cast<std::size_t>(tile.n)) != 0) return true;
   }
   return false;

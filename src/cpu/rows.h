@@ -77,6 +77,14 @@ void each_row_of(const Problem& p, const Tile& tile, const Body& body) {
   }
 }
 
+// Zeroes what lies behind the values of a tile of rows in y.
+inline void zero_tails(const Problem& p, const Tile& tile) {
+  if (tile.n == p.L) return;
+  each_row_of(p, tile, [&](Row row, std::int64_t) {
+    zero_tail(p.y, row.n, row.c, tile.n, p.L, size_of(p.dtype));
+  });
+}
+
 // One T for each row of a tile, not initialised: most tiles have fewer rows than fit.
 template <class T>
 class PerRow {

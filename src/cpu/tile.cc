@@ -46,6 +46,17 @@ bool across(const Rows& rows, const Tile& tile, std::int64_t size) {
   return !tile.along && tile.count > 1 && rows.inner == 1 && rows.stride_c == size;
 }
 
+// For such a tile: calls f(element, its position in the tile's buffer) in the order of memory.
+template <class F>
+void each_across(const Rows& rows, const Tile& tile, std::int64_t size, const F& f) {
+  std::byte* element = rows.row(tile.row_n, tile.row_c) + tile.first * rows.stride[0];
+  for (std::int64_t l = 0; l < tile.n; ++l, element += rows.stride[0]) {
+    for (std::int64_t i = 0; i < tile.count; ++i) {
+      f(element + i * size, (i * tile.n + l) * size);
+    }
+  }
+}
+
 // Calls f(row address, position in the tile's buffer) for each segment of a tile that is copied.
 template <class F>
 void each_segment(const Rows& rows, const Tile& tile, std::int64_t size, const F& f) {
@@ -77,13 +88,8 @@ In read_tile(const Rows& rows, const Tile& tile, std::int64_t size, TileBuffer& 
   }
   with_size(size, [&](auto copy) {
     if (across(rows, tile, size)) {
-      const std::byte* from = rows.row(tile.row_n, tile.row_c) + tile.first * rows.stride[0];
-      for (std::int64_t l = 0; l < tile.n; ++l, from += rows.stride[0]) {
-        std::byte* to = buffer.bytes + l * size;
-        for (std::int64_t i = 0; i < tile.count; ++i, to += tile.n * size) {
-          copy(to, from + i * size);
-        }
-      }
+      each_across(rows, tile, size,
+                  [&](std::byte* element, std::int64_t at) { copy(buffer.bytes + at, element); });
       return;
     }
     each_segment(rows, tile, size, [&](std::byte* row, std::int64_t first, std::int64_t at) {
@@ -106,13 +112,8 @@ void write_tile(const Rows& rows, const Tile& tile, std::int64_t size, const Til
   if (dense(rows, size)) return;
   with_size(size, [&](auto copy) {
     if (across(rows, tile, size)) {
-      std::byte* to = rows.row(tile.row_n, tile.row_c) + tile.first * rows.stride[0];
-      for (std::int64_t l = 0; l < tile.n; ++l, to += rows.stride[0]) {
-        const std::byte* from = buffer.bytes + l * size;
-        for (std::int64_t i = 0; i < tile.count; ++i, from += tile.n * size) {
-          copy(to + i * size, from);
-        }
-      }
+      each_across(rows, tile, size,
+                  [&](std::byte* element, std::int64_t at) { copy(element, buffer.bytes + at); });
       return;
     }
     each_segment(rows, tile, size, [&](std::byte* row, std::int64_t first, std::int64_t at) {

@@ -1,4 +1,4 @@
-"""The command under test: INSTNORM_BUILD_DIR names its build, by default build/release."""
+"""The command under test: INSTNORM_BUILD_DIR names its build, by default build/test."""
 
 import os
 import pathlib
@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("INSTNORM_BUILD_DIR", ROOT / "build" / "release")).resolve()
+BUILD = pathlib.Path(os.environ.get("INSTNORM_BUILD_DIR", ROOT / "build" / "test")).resolve()
 
 
 @pytest.fixture(scope="session")

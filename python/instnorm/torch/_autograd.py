@@ -116,8 +116,6 @@ def _by_kernels(
     gx = gw = gb = None
     if grad_output is not None:
         m = ctx.moments
-        if given:
-            m = _formulas.without_bias_rows(_kernels.tensors(m), eps)
         gx, gw, gb = _kernels.backward(
             grad_output, input, m, weight, bias, eps, running or given, extras
         )

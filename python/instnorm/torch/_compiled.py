@@ -183,9 +183,8 @@ def _differentiate(ctx: Any, grad_output: Tensor | None, *grad_moments: Tensor |
     m = Moments(*moments)
     gx = gw = gb = None
     if grad_output is not None:
-        by = _formulas.without_bias_rows(m, eps) if given else m
         gx, gw, gb = torch.ops.instnorm.normalize_backward(
-            grad_output, input, weight, bias, *by, eps, running or given, *extras
+            grad_output, input, weight, bias, *m, eps, running or given, *extras
         )
     if not (running or given) and any(g is not None for g in grad_moments[1:]):
         through = _formulas.moments_backward(input, m, *grad_moments[1:], extras)

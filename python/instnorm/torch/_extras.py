@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-NanPolicy = Literal["propagate", "omit", "raise"]
-DataFormat = Literal["NCL", "NLC"]
-Activation = Literal["relu", "leaky_relu", "gelu", "gelu_tanh", "silu"]
+from .._typing import Activation, DataFormat, NanPolicy
 
-NAN_POLICIES = ("propagate", "omit", "raise")
-DATA_FORMATS = ("NCL", "NLC")
-ACTIVATIONS = ("relu", "leaky_relu", "gelu", "gelu_tanh", "silu")
+NAN_POLICIES: tuple[str, ...] = get_args(NanPolicy)
+DATA_FORMATS: tuple[str, ...] = get_args(DataFormat)
+ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 
 
 class Extras(NamedTuple):
@@ -42,7 +40,9 @@ NONE = Extras()
 
 def one_of(op: str, name: str, value: object, possible: tuple[str, ...]) -> None:
     if value not in possible:
-        raise ValueError(f"[{op}] {name} must be one of {', '.join(possible)}, got {value!r}")
+        names = [f'"{v}"' for v in possible]
+        got = f'"{value}"' if isinstance(value, str) else repr(value)
+        raise ValueError(f"[{op}] {name} must be {', '.join(names[:-1])} or {names[-1]}, got {got}")
 
 
 def check(op: str, input: Tensor, extras: Extras) -> None:

@@ -143,14 +143,6 @@ def moments_backward(
     return layout(input, extras).from_rows(gradient.to(input.dtype))
 
 
-def without_bias_rows(m: Moments, eps: float) -> Moments:
-    """Moments by which a row that gives the bias by definition has no gradient: infinite m2."""
-    is_bias = m.count < 2.0
-    if eps == 0.0:
-        is_bias = is_bias | (m.m2 == 0.0)
-    return m._replace(m2=torch.where(is_bias, float("inf"), m.m2))
-
-
 def running_moments(input: Tensor, extras: Extras, mean: Tensor, var: Tensor) -> Moments:
     """Running statistics as the constant moments (N, C) of each instance of the input."""
     n, c, length = layout(input, extras).to_rows(input).shape
