@@ -25,8 +25,14 @@ help:
 .venv/%.stamp: requirements/%.txt requirements/demo.txt
 	scripts/install_deps.sh build
 	$(PYTHON) -m venv .venv
-	$(VENV)/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(VENV)/python -m pip install --quiet --disable-pip-version-check --no-compile -r $<
 	touch $@
+
+# What needs no Python, so that it can be built while pip works.
+.PHONY: compiled
+compiled:
+	cmake --preset $(PRESET)
+	cmake --build --preset $(PRESET) -j $(JOBS)
 
 demo: .venv/demo.stamp
 	scripts/install_deps.sh build
@@ -35,14 +41,13 @@ demo: .venv/demo.stamp
 	$(VENV)/python scripts/demo.py --instnorm build/demo/tools/instnorm
 
 # The wheel takes the objects that the tests are made of: compiled once.
-test: .venv/test.stamp
+test:
 	scripts/install_deps.sh test
-	cmake --preset $(PRESET)
-	cmake --build --preset $(PRESET) -j $(JOBS)
+	$(MAKE) --no-print-directory -j 2 .venv/test.stamp compiled PRESET=$(PRESET)
 	CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(VENV)/python -m pip install --quiet --disable-pip-version-check \
 	  --no-build-isolation --no-deps -C build-dir=$(BUILD) -C cmake.define.INSTNORM_BUILD_TESTS=ON .
 	@ctest --test-dir $(BUILD) -j $(JOBS) --output-on-failure --output-junit ctest.xml; ctest=$$?; \
-	INSTNORM_BUILD_DIR=$(CURDIR)/$(BUILD) $(VENV)/python -m pytest -q tests \
+	INSTNORM_BUILD_DIR=$(CURDIR)/$(BUILD) $(VENV)/python -m pytest -q -n $(JOBS) --dist worksteal tests \
 	  --junitxml=$(BUILD)/pytest.xml; pytest=$$?; \
 	$(VENV)/python scripts/test_summary.py $(BUILD)/ctest.xml $(BUILD)/pytest.xml \
 	  && test $$ctest -eq 0 && test $$pytest -eq 0

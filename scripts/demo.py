@@ -87,12 +87,12 @@ def time_text(seconds):
     return f"{seconds * 1e6:.3g} us" if seconds < 1e-3 else f"{seconds * 1e3:.3g} ms"
 
 
-def report(instnorm, signal, machine, seconds):
-    """Prints the paragraph of one signal; returns what it became and whether that is right."""
+def report(instnorm, signal, theirs):
+    """Prints the paragraph of one signal, beside what PyTorch made of it (None where it is missing);
+    returns what it became and whether that is right."""
     x, there = signal.x, signal.there
     y = signal.normalised(instnorm)
     right = signal.within_contract(y)
-    torch = peers.torch_results([x], machine["threads"], seconds)
 
     def line(label, text):
         print(f"  {label:<10}{text}")
@@ -103,7 +103,6 @@ def report(instnorm, signal, machine, seconds):
         line("", remark)
     line("before", rows_text(x, there))
     line("after", rows_text(y, there))
-    theirs = torch["results"][0] if torch else None
     if signal.plain():
         ours = peers.bench(instnorm, [x.shape])[0]
         line("time", f"{time_text(ours['forward'])}; copying the same memory takes"
@@ -121,7 +120,7 @@ def report(instnorm, signal, machine, seconds):
             error += f"; PyTorch{padding} {their_error:.1e}"
     line("error", error)
     line("check", "every value within 1e-6 * (1 + |y|)" if right else "FAILED: beyond 1e-6 * (1 + |y|)")
-    return y, right, torch
+    return y, right
 
 
 def main():
@@ -136,9 +135,10 @@ def main():
           f" {machine['threads']} thread{'s' if machine['threads'] > 1 else ''}")
     print("y = (x - mean) / sqrt(var + 1e-5), mean and var of each row: one instance, one channel")
     everything_right = True
-    pictures, torch = [], None
-    for signal in signals():
-        y, right, torch = report(args.instnorm, signal, machine, args.seconds)
+    pictures, recordings = [], signals()
+    torch = peers.torch_results([signal.x for signal in recordings], machine["threads"], args.seconds)
+    for i, signal in enumerate(recordings):
+        y, right = report(args.instnorm, signal, torch["results"][i] if torch else None)
         everything_right = everything_right and right
         pictures.append((signal.x, y, signal.there))
 

@@ -205,7 +205,7 @@ def default_signals():
 
 @pytest.fixture
 def slow(binary, folder):
-    """A run that takes seconds, one instance a block; started once its temporary file is there."""
+    """A run that takes seconds, one instance a block; started once its temporary files are there."""
     (folder / "s.safetensors").unlink()
     started = []
 
@@ -213,15 +213,15 @@ def slow(binary, folder):
         with open(folder / "x.npy", "wb") as f:
             np.lib.format.write_array_header_1_0(f, {"descr": "<f4", "fortran_order": False, "shape": (instances, 1, 50)})
             f.truncate(f.tell() + instances * 50 * 4)
-        before = names(folder)
+        all_there = len(names(folder)) + (2 if "--save-moments" in words else 1)
         process = subprocess.Popen([binary, "apply", "x.npy", "y.npy", "--threads", "1", *words], cwd=folder,
                                    preexec_fn=preexec_fn,
                                    env={**os.environ, "INSTNORM_BLOCK_BYTES": "1"}, stderr=subprocess.PIPE, **options)
         started.append(process)
         deadline = time.monotonic() + 20
-        while names(folder) == before and time.monotonic() < deadline:
+        while len(names(folder)) < all_there and time.monotonic() < deadline:
             time.sleep(0.001)
-        assert names(folder) != before and process.poll() is None
+        assert len(names(folder)) == all_there and process.poll() is None
         return process
 
     yield start
@@ -251,7 +251,10 @@ def test_a_signal_leaves_the_old_file(slow, folder):
 
 def test_when_the_second_name_is_taken_meanwhile_it_says_what_is_there(slow, folder):
     process = slow("--save-moments", "m", instances=200_000)
+    process.send_signal(signal.SIGSTOP)
+    assert not (folder / "y.npy").exists(), "it was over before the test could take the name"
     (folder / "m").write_text("precious")
+    process.send_signal(signal.SIGCONT)
     error = process.communicate(timeout=60)[1].decode()
     assert process.returncode == 1
     assert " m: " in error and error.endswith("; complete and in place: y.npy\n") and error.count("\n") == 1
