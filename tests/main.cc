@@ -1,6 +1,6 @@
 // The main of every test program. A program that is to run on one instruction set, by
-// INSTNORM_CPU_TARGET, skips as a whole where that cannot run, and with INSTNORM_TEST_OTHER_TARGETS where
-// that is what the library takes by itself.
+// INSTNORM_CPU_TARGET, skips as a whole where that cannot run, and with INSTNORM_TEST_OTHER_TARGETS
+// where that is what the library takes by itself.
 #include <gtest/gtest.h>
 #include <instnorm/runtime.h>
 
