@@ -1,6 +1,5 @@
-// The row algebra of many rows at a time: the formulas of row_algebra.h in loops that the compiler
-// turns into vectors of this instruction set. No row needs another one's result, and IEEE
-// arithmetic has the same bits one by one and four by four.
+// The row algebra of many rows: the formulas of row_algebra.h, of as many rows at a time as a
+// vector has doubles.
 #if defined(INSTNORM_CPU_ALGEBRA_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef INSTNORM_CPU_ALGEBRA_INL_H_
 #undef INSTNORM_CPU_ALGEBRA_INL_H_
@@ -14,73 +13,141 @@
 #include <type_traits>
 
 #include "cpu/kernels.h"
+#include "cpu/lanes-inl.h"
 #include "row_algebra.h"
-
-// No iteration of the loop that follows needs another one's result, and no arrays overlap.
-#if defined(__clang__)
-#define INSTNORM_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
-#else
-#define INSTNORM_INDEPENDENT _Pragma("GCC ivdep")
-#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace instnorm::cpu::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+#include "row_formulas-inl.h"
+
+// How Real is read and written, for Real = double.
+template <class Real>
+HWY_INLINE Real Read(const double* p) {
+  if constexpr (std::is_same_v<Real, double>) {
+    return *p;
+  } else {
+    return Real::Read(p);
+  }
+}
+HWY_INLINE void Write(double x, double* p) { *p = x; }
+HWY_INLINE bool WriteAnswer(bool yes, std::int64_t* p) {
+  *p = yes;
+  return yes;
+}
+
+#if INSTNORM_SIZED_VECTORS
+using DoublesTag = hn::ScalableTag<double>;
+
+struct Answers {
+  hn::Mask<DoublesTag> mask;
+  friend HWY_INLINE Answers operator&(Answers a, Answers b) { return {hn::And(a.mask, b.mask)}; }
+  friend HWY_INLINE Answers operator|(Answers a, Answers b) { return {hn::Or(a.mask, b.mask)}; }
+  HWY_INLINE Answers operator!() const { return {hn::Not(mask)}; }
+};
+
+struct Doubles {
+  hn::Vec<DoublesTag> v;
+
+  Doubles() = default;
+  explicit HWY_INLINE Doubles(hn::Vec<DoublesTag> vector) : v(vector) {}
+  explicit HWY_INLINE Doubles(double x) : v(hn::Set(DoublesTag(), x)) {}
+  static HWY_INLINE Doubles Read(const double* p) { return Doubles(hn::LoadU(DoublesTag(), p)); }
+
+  friend HWY_INLINE Doubles operator+(Doubles a, Doubles b) { return Doubles(hn::Add(a.v, b.v)); }
+  friend HWY_INLINE Doubles operator-(Doubles a, Doubles b) { return Doubles(hn::Sub(a.v, b.v)); }
+  friend HWY_INLINE Doubles operator*(Doubles a, Doubles b) { return Doubles(hn::Mul(a.v, b.v)); }
+  friend HWY_INLINE Doubles operator/(Doubles a, Doubles b) { return Doubles(hn::Div(a.v, b.v)); }
+  friend HWY_INLINE Answers operator<(Doubles a, Doubles b) { return {hn::Lt(a.v, b.v)}; }
+  friend HWY_INLINE Answers operator>(Doubles a, Doubles b) { return {hn::Gt(a.v, b.v)}; }
+  friend HWY_INLINE Answers operator<=(Doubles a, Doubles b) { return {hn::Le(a.v, b.v)}; }
+  friend HWY_INLINE Answers operator==(Doubles a, Doubles b) { return {hn::Eq(a.v, b.v)}; }
+  friend HWY_INLINE Answers operator!=(Doubles a, Doubles b) { return {hn::Ne(a.v, b.v)}; }
+
+  friend HWY_INLINE Doubles choose(Answers condition, Doubles yes, Doubles no) {
+    return Doubles(hn::IfThenElse(condition.mask, yes.v, no.v));
+  }
+  friend HWY_INLINE Doubles magnitude(Doubles x) { return Doubles(hn::Abs(x.v)); }
+  friend HWY_INLINE Doubles square_root(Doubles x) { return Doubles(hn::Sqrt(x.v)); }
+};
+
+HWY_INLINE Doubles to_float_and_back(Doubles x) {
+  const hn::Rebind<float, DoublesTag> df;
+  return Doubles(hn::PromoteTo(DoublesTag(), hn::DemoteTo(df, x.v)));
+}
+
+HWY_INLINE void Write(Doubles x, double* p) { hn::StoreU(x.v, DoublesTag(), p); }
+
+// 1 for yes. Returns whether all are.
+HWY_INLINE bool WriteAnswer(Answers answers, std::int64_t* p) {
+  const hn::RebindToSigned<DoublesTag> di;
+  hn::StoreU(hn::IfThenElseZero(hn::RebindMask(di, answers.mask), hn::Set(di, 1)), di, p);
+  return hn::AllTrue(DoublesTag(), answers.mask);
+}
+#endif
+
+// Calls rows(i) for i = 0 ... count - 1, with the type in which it is to take those from i on.
+template <class OfRows>
+HWY_INLINE void EachRow(std::int64_t count, const OfRows& rows) {
+  std::int64_t i = 0;
+#if INSTNORM_SIZED_VECTORS
+  constexpr auto kLanes = static_cast<std::int64_t>(hn::MaxLanes(DoublesTag()));
+  for (; i + kLanes <= count; i += kLanes) rows(i, Doubles());
+#endif
+  for (; i < count; ++i) rows(i, double());
+}
 
 template <class Compute>
 bool ForwardAlgebra(const RowsForward& rows) {
   const RowsForward r = rows;  // a copy, so that no store can change it
-  std::int64_t all = 1;
-  INSTNORM_INDEPENDENT
-  for (std::int64_t i = 0; i < r.count; ++i) {
-    const RowMoments m = moments_of({r.n, r.sums.centre[i], r.sums.s[i], r.sums.q[i], false});
-    const double var = m.variance();
-    const AffineCoefficients k =
-        affine<Compute>(m.mean, rstd_of(r.n, var, r.eps), r.weight[i], r.bias[i]);
-    r.mean_hi[i] = m.mean.hi;
-    r.mean_lo[i] = m.mean.lo;
-    r.m2[i] = m.m2;
-    r.centre[i] = k.centre;
-    r.a[i] = k.a;
-    r.b[i] = k.b;
-    const bool variance_fits = common_variance<Compute>(var, r.eps);
-    const bool k_fits = !std::is_same_v<Compute, float> || fits_float(k);
-    r.fits[i] = variance_fits & k_fits;
-    all &= r.fits[i];
-  }
-  return all != 0;
+  bool all = true;
+  EachRow(r.count, [&](std::int64_t i, auto real) INSTNORM_INLINED {
+    using Real = decltype(real);
+    const Real count(r.n), eps(r.eps);
+    const MeanAndM2<Real> m = mean_and_m2(count, Read<Real>(r.sums.centre + i),
+                                          Read<Real>(r.sums.s + i), Read<Real>(r.sums.q + i));
+    const Real var = m.m2 / count;
+    const AffineCoefficientsOf<Real> k = affine<Compute>(
+        m.mean, rstd_of(count, var, eps), Read<Real>(r.weight + i), Read<Real>(r.bias + i));
+    Write(m.mean.hi, r.mean_hi + i);
+    Write(m.mean.lo, r.mean_lo + i);
+    Write(m.m2, r.m2 + i);
+    Write(k.centre, r.centre + i);
+    Write(k.a, r.a + i);
+    Write(k.b, r.b + i);
+    Answer<Real> fits = common_variance<Compute>(var, eps);
+    if constexpr (std::is_same_v<Compute, float>) fits = fits & fits_float(k);
+    all &= WriteAnswer(fits, r.fits + i);
+  });
+  return all;
 }
 
-template <class Compute, bool kConstantMoments>
-bool BackwardAlgebraOf(const RowsBackward& rows) {
-  const RowsBackward r = rows;
-  std::int64_t all = 1;
-  INSTNORM_INDEPENDENT
-  for (std::int64_t i = 0; i < r.count; ++i) {
-    const double count = r.moments_count[i], var = r.m2[i] / count, mean = r.mean[i];
-    const double rstd = rstd_of(count, var, r.eps);
-    const GradientSums sums{r.sum_g[i], r.sum_gx[i]};
-    const ParameterGradients gradients = parameter_gradients(sums, r.centre[i], mean, rstd);
-    const BackwardCoefficients k = backward_coefficients(gradients, r.centre[i], mean, rstd,
-                                                         r.weight[i], count, kConstantMoments);
-    r.grad_weight[i] = gradients.weight;
-    r.grad_bias[i] = gradients.bias;
-    r.p[i] = k.p;
-    r.q[i] = k.q;
-    r.r[i] = k.r;
-    const bool sums_fit = common_gradient<Compute>(sums, mean, var);
-    const bool k_fits = !std::is_same_v<Compute, float> || fits_float(k);
-    const bool is_bias = is_bias_whatever_x(count, var, r.eps, kConstantMoments);
-    r.fits[i] = sums_fit & k_fits & !is_bias;
-    all &= r.fits[i];
-  }
-  return all != 0;
-}
-
-// The choice inside the loop would keep GCC 12 from making vectors of it.
 template <class Compute>
 bool BackwardAlgebra(const RowsBackward& rows) {
-  return rows.constant_moments ? BackwardAlgebraOf<Compute, true>(rows)
-                               : BackwardAlgebraOf<Compute, false>(rows);
+  const RowsBackward r = rows;
+  bool all = true;
+  EachRow(r.count, [&](std::int64_t i, auto real) INSTNORM_INLINED {
+    using Real = decltype(real);
+    const Real count = Read<Real>(r.moments_count + i), var = Read<Real>(r.m2 + i) / count;
+    const Real mean = Read<Real>(r.mean + i), centre = Read<Real>(r.centre + i), eps(r.eps);
+    const Real rstd = rstd_of(count, var, eps);
+    const GradientSumsOf<Real> sums{Read<Real>(r.sum_g + i), Read<Real>(r.sum_gx + i)};
+    const ParameterGradientsOf<Real> gradients = parameter_gradients(sums, centre, mean, rstd);
+    const BackwardCoefficientsOf<Real> k = backward_coefficients(
+        gradients, centre, mean, rstd, Read<Real>(r.weight + i), count, r.constant_moments);
+    Write(gradients.weight, r.grad_weight + i);
+    Write(gradients.bias, r.grad_bias + i);
+    Write(k.p, r.p + i);
+    Write(k.q, r.q + i);
+    Write(k.r, r.r + i);
+    Answer<Real> fits = !is_bias_whatever_x(count, var, eps, r.constant_moments);
+    if constexpr (std::is_same_v<Compute, float>) {
+      fits = fits & float_gradient(sums, mean, var) & fits_float(k);
+    }
+    all &= WriteAnswer(fits, r.fits + i);
+  });
+  return all;
 }
 
 }  // namespace instnorm::cpu::HWY_NAMESPACE

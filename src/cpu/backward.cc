@@ -112,9 +112,9 @@ void short_rows(const Call& call, const Tile& tile, const RowGradients& gradient
   Rows rows;
   const bool active = gradient.active();
   bool arguments_fit = true;
+  weights_of(p, {tile.row_n, tile.row_c}, tile.count, rows.weight.data());
   each_row_of(p, tile, [&](Row row, std::int64_t i) {
     rows.centre[i] = backward_centre(p, moments.mean[static_cast<std::size_t>(first + i)], false);
-    rows.weight[i] = weight_at(p, row);
     if (!active) return;
     const AffineCoefficients argument = backward_argument(p, row, false);
     rows.a[i] = argument.a;

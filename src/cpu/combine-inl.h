@@ -31,6 +31,13 @@ template <bool kLong, class D, class T, class Value>
 HWY_INLINE void Combine(D d, T* y, size_t n, bool stream, const Value& value) {
   const size_t lanes = hn::Lanes(d);
   size_t i = 0;
+  // The end of the row as a whole vector that overlaps the one before it. Taken first, since y may
+  // be what it reads; not when streaming, which would not store into a line twice.
+  [[maybe_unused]] hn::Vec<D> end_of_row;
+  const bool overlap = !kLong && !stream && n > lanes;
+  if constexpr (!kLong) {
+    if (overlap) end_of_row = value(Whole<D>(), n - lanes);
+  }
   if constexpr (!kLong && std::is_same_v<hn::TFromD<D>, T>) {
     if (stream) {
       // Whole cache lines only: a line that is streamed in part, and stored in part by the row
@@ -60,6 +67,9 @@ HWY_INLINE void Combine(D d, T* y, size_t n, bool stream, const Value& value) {
     }
   }
   for (; i + lanes <= n; i += lanes) StoreAs(d, value(Whole<D>(), i), y + i);
+  if constexpr (!kLong) {
+    if (overlap) return StoreAs(d, end_of_row, y + n - lanes);
+  }
   if (i < n) StorePartAs(d, value(Part<D>{n - i}, i), y + i, n - i);
 }
 
@@ -76,14 +86,14 @@ struct AffineValue {
   }
 };
 
-template <class Act, class D, class T>
-HWY_INLINE void BlockAffine(D d, const T* x, T* y, size_t n, const AffineCoefficients& k,
-                            bool stream) {
-  const auto scale = Constant(d, k.scale), centre = Constant(d, k.centre);
-  const auto a = Constant(d, k.a), b = Constant(d, k.b);
+template <class Act, class D, class T, class Compute = hn::TFromD<D>>
+HWY_INLINE void BlockAffine(D d, const T* x, T* y, size_t n, double scale_of_x, Compute centre_of_x,
+                            Compute a_of_x, Compute b_of_x, bool stream) {
+  const auto scale = Constant(d, scale_of_x), centre = hn::Set(d, centre_of_x);
+  const auto a = hn::Set(d, a_of_x), b = hn::Set(d, b_of_x);
   constexpr bool kLong = kLongValue<D, T, Act>;
   if constexpr (std::is_same_v<T, double>) {
-    if (k.scale != 1.0) {
+    if (scale_of_x != 1.0) {
       Combine<true>(d, y, n, stream, AffineValue<D, T, Act, true>{x, scale, centre, a, b});
       return;
     }

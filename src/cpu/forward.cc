@@ -74,10 +74,8 @@ void short_rows(const Call& call, const Tile& tile, const MomentsOut& out) {
     Rows rows;
     const MomentSums sums = rows.sums();
     call.common.moments(x, tile.count, tile.n, 1.0, sums);
-    each_row_of(p, tile, [&](Row row, std::int64_t i) {
-      rows.weight[i] = weight_at(p, row);
-      rows.bias[i] = bias_at(p, row);
-    });
+    weights_of(p, {tile.row_n, tile.row_c}, tile.count, rows.weight.data());
+    biases_of(p, {tile.row_n, tile.row_c}, tile.count, rows.bias.data());
     const bool all_fit = call.common.rows_forward(
         {tile.count, static_cast<double>(tile.n), p.eps, sums, rows.weight.data(), rows.bias.data(),
          rows.mean_hi.data(), rows.mean_lo.data(), rows.m2.data(), rows.centre.data(),

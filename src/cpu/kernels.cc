@@ -4,9 +4,11 @@
 
 #include <instnorm/tensor.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "cpu/target.h"
+#include "plan.h"
 
 // SSSE3 is within a year of SSE4; the later steps of AVX-512 and SVE add nothing that is used here.
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_AVX3_DL | HWY_SVE_256 | HWY_SVE2 | HWY_SVE2_128)
@@ -37,7 +39,20 @@ HWY_INLINE T* Segment(Out out, int64_t i) {
 template <class Compute, class T>
 void Moments(In x, int64_t count, int64_t n, double scale, const MomentSums& out) {
   const VectorOf<Compute> d;
-  for (int64_t i = 0; i < count; ++i) {
+  int64_t i = 0;
+#if INSTNORM_SIZED_VECTORS
+  if (scale == 1.0) {
+    constexpr int64_t kTogether = kFoldedTogether<decltype(d)>;
+    while (count - i > 1) {
+      const int64_t together = std::min(count - i, kTogether);
+      BlockMomentsTogether(
+          d, [&](size_t k) INSTNORM_INLINED { return Segment<T>(x, i + static_cast<int64_t>(k)); },
+          static_cast<size_t>(together), static_cast<size_t>(n), out.at(i));
+      i += together;
+    }
+  }
+#endif
+  for (; i < count; ++i) {
     BlockSums sums;
     BlockMoments(d, Segment<T>(x, i), static_cast<size_t>(n), scale, sums);
     out.centre[i] = sums.centre;
@@ -51,9 +66,19 @@ template <class Act, class Compute, class T>
 HWY_INLINE void AffineWith(In x, Out y, int64_t count, int64_t n, const AffineColumns& k,
                            bool stream) {
   const VectorOf<Compute> d;
-  for (int64_t i = 0, at = 0; i < count; ++i, at += k.step) {
-    BlockAffine<Act>(d, Segment<T>(x, i), Segment<T>(y, i), static_cast<size_t>(n),
-                     {k.scale, k.centre[at], k.a[at], k.b[at]}, stream);
+  for (int64_t first = 0; first < count; first += kTileRows) {
+    // Converted together, and then read from memory into all lanes by one instruction.
+    const int64_t rows = std::min(count - first, kTileRows);
+    Compute centre[kTileRows], a[kTileRows], b[kTileRows];
+    for (int64_t i = 0, at = first * k.step; i < rows; ++i, at += k.step) {
+      centre[i] = static_cast<Compute>(k.centre[at]);
+      a[i] = static_cast<Compute>(k.a[at]);
+      b[i] = static_cast<Compute>(k.b[at]);
+    }
+    for (int64_t i = 0; i < rows; ++i) {
+      BlockAffine<Act>(d, Segment<T>(x, first + i), Segment<T>(y, first + i),
+                       static_cast<size_t>(n), k.scale, centre[i], a[i], b[i], stream);
+    }
   }
 }
 
@@ -87,9 +112,24 @@ template <class Compute, class G, class T>
 void Gradients(In g, In x, int64_t count, int64_t n, const double* centre, int64_t centre_step,
                const GradientSumsOut& out) {
   const VectorOf<Compute> d;
-  for (int64_t i = 0; i < count; ++i, centre += centre_step) {
+  int64_t i = 0;
+#if INSTNORM_SIZED_VECTORS
+  constexpr int64_t kTogether = kFoldedTogether<decltype(d)>;
+  while (count - i > 1) {
+    const int64_t together = std::min(count - i, kTogether);
+    const auto nth = [i](size_t k) { return i + static_cast<int64_t>(k); };
+    BlockGradientSumsTogether(
+        d, [&](size_t k) INSTNORM_INLINED { return Segment<G>(g, nth(k)); },
+        [&](size_t k) INSTNORM_INLINED { return Segment<T>(x, nth(k)); },
+        [&](size_t k) INSTNORM_INLINED { return centre[nth(k) * centre_step]; },
+        static_cast<size_t>(together), static_cast<size_t>(n), out.at(i));
+    i += together;
+  }
+#endif
+  for (; i < count; ++i) {
     GradientSums sums;
-    BlockGradientSums(d, Segment<G>(g, i), Segment<T>(x, i), static_cast<size_t>(n), *centre, sums);
+    BlockGradientSums(d, Segment<G>(g, i), Segment<T>(x, i), static_cast<size_t>(n),
+                      centre[i * centre_step], sums);
     out.g[i] = sums.g;
     out.gx[i] = sums.gx;
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "dtype.h"
 
@@ -28,7 +29,44 @@ double rstd_at(const Problem& p, const RowMoments& moments) {
   return by_running_statistics(p) ? 1.0 / std::sqrt(var + eps) : rstd_of(moments.count, var, eps);
 }
 
+template <class Load>
+void each_parameter(const Problem& p, const Param& param, Row row, std::int64_t count,
+                    double offset, double* out, const Load& load) {
+  while (count > 0) {
+    const std::int64_t here = std::min(count, p.C - row.c);
+    const std::byte* at = param.at(row.n, row.c);
+    for (std::int64_t i = 0; i < here; ++i, at += param.stride_c) out[i] = load(at) + offset;
+    out += here;
+    count -= here;
+    row = {row.n + 1, 0};
+  }
+}
+
+void parameters_of(const Problem& p, const Param& param, Row row, std::int64_t count,
+                   double otherwise, double offset, double* out) {
+  if (!param.defined()) {
+    std::fill_n(out, count, otherwise);
+  } else if (param.dtype == DType::float32) {
+    each_parameter(p, param, row, count, offset, out, [](const std::byte* at) {
+      float value;
+      std::memcpy(&value, at, sizeof value);
+      return static_cast<double>(value);
+    });
+  } else {
+    each_parameter(p, param, row, count, offset, out,
+                   [&](const std::byte* at) { return load_double(at, param.dtype); });
+  }
+}
+
 }  // namespace
+
+void weights_of(const Problem& p, Row row, std::int64_t count, double* weights) {
+  parameters_of(p, p.weight, row, count, 1.0, p.weight_offset, weights);
+}
+
+void biases_of(const Problem& p, Row row, std::int64_t count, double* biases) {
+  parameters_of(p, p.bias, row, count, 0.0, 0.0, biases);
+}
 
 double weight_at(const Problem& p, Row row) {
   return p.weight.defined()
@@ -120,7 +158,7 @@ AffineCoefficients backward_argument(const Problem& p, Row row, bool wide) {
 bool backward_is_wide(const Problem& p, Row row) {
   if (!single(p)) return false;
   const RowMoments moments = given_moments(p, row);
-  if (!common_gradient_row<float>(moments.mean.hi, moments.variance())) return true;
+  if (!float_gradient_row(moments.mean.hi, moments.variance())) return true;
   return p.activation != Activation::none && !fits_float(backward_argument(p, row, false));
 }
 

@@ -48,6 +48,10 @@ bool only_bias(const Problem& problem, const RowMoments& moments);
 double weight_at(const Problem& problem, Row row);
 double bias_at(const Problem& problem, Row row);
 
+// Those of `count` rows in order from `row` on.
+void weights_of(const Problem& problem, Row row, std::int64_t count, double* weights);
+void biases_of(const Problem& problem, Row row, std::int64_t count, double* biases);
+
 // Returns whether the combine must be wide.
 bool affine_of_row(const Problem& problem, Row row, const RowMoments& moments, Arithmetic how,
                    AffineCoefficients& k);

@@ -13,6 +13,7 @@
 
 #include "cpu/activation-inl.h"
 #include "cpu/io-inl.h"
+#include "cpu/kernels.h"
 #include "cpu/lanes-inl.h"
 #include "row_algebra.h"
 
@@ -25,68 +26,100 @@ namespace hn = hwy::HWY_NAMESPACE;
 // depth.
 constexpr size_t kChain = 16;
 
-// Two sums over i of a block: of u(i), and of u(i) * v(i). `terms(reader, i, u, v)` gives both for
-// one vector; u is zero in lanes behind the end.
+// One chain of two sums over a block, of u(i) and of u(i) * v(i), from i on. `terms(reader, i, u,
+// v)` gives both for one vector; u is zero in lanes behind the end.
 template <class D, class Terms>
-HWY_INLINE void TwoSums(D d, size_t n, const Terms& terms, hn::TFromD<D>& sum_u,
-                        hn::TFromD<D>& sum_uv) {
+HWY_INLINE void SumChain(D d, size_t n, const Terms& terms, size_t& i, VirtualVector<D>& sum_u,
+                         VirtualVector<D>& sum_uv) {
   using Vectors = VirtualVector<D>;
   constexpr size_t kStep = kVirtualLanes<hn::TFromD<D>>;
   const size_t lanes = hn::Lanes(d);
   const size_t whole = n / kStep * kStep;
-  Vectors total_u, total_uv;
-  total_u.SetZero();
-  total_uv.SetZero();
-  size_t i = 0;
-  do {
-    Vectors chain_u, chain_uv;
-    chain_u.SetZero();
-    chain_uv.SetZero();
-    const auto add = [&](const auto& reader, size_t at, size_t k) HWY_ATTR {
+  const size_t end = std::min(whole, i + kChain * kStep);
+  if (i < end) {
+    // Nothing is added to the first.
+    Vectors::Each([&](auto k) INSTNORM_INLINED {
       hn::Vec<D> u, v;
-      terms(reader, at, u, v);
-      chain_u.Set(k, hn::Add(chain_u.Get(k), u));
-      chain_uv.Set(k, hn::MulAdd(u, v, chain_uv.Get(k)));
-    };
-    const size_t end = std::min(whole, i + kChain * kStep);
-    for (; i < end; i += kStep) {
-      for (size_t k = 0; k < Vectors::Count(); ++k) add(Whole<D>(), i + k * lanes, k);
+      terms(Whole<D>(), i + k * lanes, u, v);
+      sum_u.Set(k, u);
+      sum_uv.Set(k, hn::Mul(u, v));
+    });
+    i += kStep;
+  } else {
+    sum_u.SetZero();
+    sum_uv.SetZero();
+  }
+  const auto add = [&](const auto& reader, size_t at, size_t k) INSTNORM_INLINED {
+    hn::Vec<D> u, v;
+    terms(reader, at, u, v);
+    sum_u.Set(k, hn::Add(sum_u.Get(k), u));
+    sum_uv.Set(k, hn::MulAdd(u, v, sum_uv.Get(k)));
+  };
+  for (; i < end; i += kStep) {
+    Vectors::Each([&](auto k) INSTNORM_INLINED { add(Whole<D>(), i + k * lanes, k); });
+  }
+  if (i < whole) return;
+  Vectors::Each([&](auto k) INSTNORM_INLINED {
+    const size_t at = i + k * lanes;
+    if (at + lanes <= n) {
+      add(Whole<D>(), at, k);
+    } else if (at < n) {
+      add(Part<D>{n - at}, at, k);
     }
-    if (i == whole) {
-      for (size_t k = 0; k < Vectors::Count() && i < n; ++k, i += lanes) {
-        add(Part<D>{std::min(lanes, n - i)}, i, k);
-      }
-      i = n;
-    }
+  });
+  i = n;
+}
+
+// Both sums over a block, still to be folded.
+template <class D, class Terms>
+HWY_INLINE void TwoSums(D d, size_t n, const Terms& terms, hn::Vec<D>& sum_u, hn::Vec<D>& sum_uv) {
+  VirtualVector<D> total_u, total_uv;
+  size_t i = 0;
+  SumChain(d, n, terms, i, total_u, total_uv);
+  while (i < n) {
+    VirtualVector<D> chain_u, chain_uv;
+    SumChain(d, n, terms, i, chain_u, chain_uv);
     total_u.Add(chain_u);
     total_uv.Add(chain_uv);
-  } while (i < n);
-  sum_u = total_u.Fold();
-  sum_uv = total_uv.Fold();
+  }
+  sum_u = total_u.FoldToVector();
+  sum_uv = total_uv.FoldToVector();
 }
 
 // A value near the block's mean: that of its first virtual vector, where lanes behind the end count
-// as the first value. Exactly that value if all are the same.
+// as the first value. Exactly that value if all are the same. Still to be folded.
 template <class D, class T>
-HWY_INLINE hn::TFromD<D> HeadMean(D d, const T* x, size_t n, hn::Vec<D> scale) {
+HWY_INLINE hn::Vec<D> HeadMean(D d, const T* x, size_t n, hn::Vec<D> scale) {
   using Compute = hn::TFromD<D>;
+  using Vectors = VirtualVector<D>;
   constexpr size_t kStep = kVirtualLanes<Compute>;
   // Divided first: the sum of 32 large values would overflow.
   const auto share = hn::Mul(scale, hn::Set(d, Compute{1} / static_cast<Compute>(kStep)));
-  const auto first = hn::Set(d, hn::GetLane(LoadPartAs(d, x, 1)));
   const size_t lanes = hn::Lanes(d);
-  VirtualVector<D> head;
-  for (size_t k = 0; k < VirtualVector<D>::Count(); ++k) {
-    const size_t at = k * lanes;
-    auto v = first;
-    if (at < n) {
-      const size_t here = std::min(lanes, n - at);
-      v = hn::IfThenElse(hn::FirstN(d, here), LoadPartAs(d, x + at, here), first);
-    }
-    head.Set(k, hn::Mul(v, share));
+  Vectors head;
+  if (n >= kStep) {
+    Vectors::Each([&](auto k)
+                      INSTNORM_INLINED { head.Set(k, hn::Mul(LoadAs(d, x + k * lanes), share)); });
+  } else {
+    const auto first = hn::Set(d, hn::GetLane(LoadPartAs(d, x, 1)));
+    Vectors::Each([&](auto k) INSTNORM_INLINED {
+      const size_t at = k * lanes;
+      auto v = first;
+      if (at + lanes <= n) {
+        v = LoadAs(d, x + at);
+      } else if (at < n) {
+        v = hn::IfThenElse(hn::FirstN(d, n - at), LoadPartAs(d, x + at, n - at), first);
+      }
+      head.Set(k, hn::Mul(v, share));
+    });
   }
-  const Compute mean = head.Fold();
-  return std::isfinite(mean) ? mean : Compute{0};
+  return head.FoldToVector();
+}
+
+// Zero in the place of a mean that is not finite.
+template <class D>
+HWY_INLINE hn::Vec<D> FiniteOrZero(D d, hn::Vec<D> mean) {
+  return hn::IfThenElseZero(hn::Eq(hn::Sub(mean, mean), hn::Zero(d)), mean);
 }
 
 template <class D, class T>
@@ -101,31 +134,36 @@ HWY_INLINE bool AllEqual(D d, const T* x, size_t n) {
   return true;
 }
 
-template <class D, class T>
+template <class D, class T, bool kScaled = false>
 struct MomentTerms {
   const T* x;
   hn::Vec<D> scale, centre;
-  bool scaled;
   template <class Reader>
   HWY_INLINE void operator()(const Reader& reader, size_t i, hn::Vec<D>& u, hn::Vec<D>& v) const {
     auto value = reader.Load(x + i);
-    if (scaled) value = hn::Mul(value, scale);
+    if constexpr (kScaled) value = hn::Mul(value, scale);
     u = v = reader.Keep(hn::Sub(value, centre));
   }
 };
 
-template <class D, class T>
-HWY_INLINE void BlockMoments(D d, const T* x, size_t n, double scale, BlockSums& out) {
+template <bool kScaled, class D, class T>
+HWY_INLINE void BlockMomentsOf(D d, const T* x, size_t n, double scale, BlockSums& out) {
   using Compute = hn::TFromD<D>;
-  const auto scale_vector = hn::Set(d, static_cast<Compute>(scale));
+  const auto scale_vector = Constant(d, scale);
   const auto count = static_cast<Compute>(n);
-  Compute centre = HeadMean(d, x, n, scale_vector), s, q;
-  TwoSums(d, n, MomentTerms<D, T>{x, scale_vector, hn::Set(d, centre), scale != 1.0}, s, q);
-  // A centre further than two standard deviations from the mean, (s/n)^2 > 4 (q/n - (s/n)^2), would
-  // cost digits by cancellation: take the sums again, the data is in L1, about the mean just found.
-  if (5 * s * s > 4 * count * q) {
+  Compute centre =
+      hn::GetLane(FiniteOrZero(d, hn::Set(d, Fold(d, HeadMean(d, x, n, scale_vector)))));
+  Compute s, q;
+  for (bool again = false;; again = true) {
+    hn::Vec<D> u, uv;
+    TwoSums(d, n, MomentTerms<D, T, kScaled>{x, scale_vector, hn::Set(d, centre)}, u, uv);
+    s = Fold(d, u);
+    q = Fold(d, uv);
+    // A centre further than two standard deviations from the mean, (s/n)^2 > 4 (q/n - (s/n)^2),
+    // would cost digits by cancellation: take the sums again, the data is in L1, about the mean
+    // just found.
+    if (again || !(5 * s * s > 4 * count * q)) break;
     centre += s / count;
-    TwoSums(d, n, MomentTerms<D, T>{x, scale_vector, hn::Set(d, centre), scale != 1.0}, s, q);
   }
   out = {static_cast<double>(n), static_cast<double>(centre), static_cast<double>(s),
          static_cast<double>(q), false};
@@ -137,6 +175,63 @@ HWY_INLINE void BlockMoments(D d, const T* x, size_t n, double scale, BlockSums&
     out.constant = true;
   }
 }
+
+template <class D, class T>
+HWY_INLINE void BlockMoments(D d, const T* x, size_t n, double scale, BlockSums& out) {
+  if constexpr (std::is_same_v<T, double>) {
+    if (scale != 1.0) return BlockMomentsOf<true>(d, x, n, scale, out);
+  }
+  BlockMomentsOf<false>(d, x, n, 1.0, out);
+}
+
+// Lane i of v to out[i], for the first `count` lanes.
+template <class D>
+HWY_INLINE void StoreLanes(D d, hn::Vec<D> v, size_t count, double* out) {
+  HWY_ALIGN hn::TFromD<D> lanes[hn::MaxLanes(D())];
+  hn::Store(v, d, lanes);
+  for (size_t i = 0; i < count; ++i) out[i] = static_cast<double>(lanes[i]);
+}
+
+#if INSTNORM_SIZED_VECTORS
+// BlockMoments of up to kFoldedTogether blocks, with the same bits: what is said of one block in
+// scalars is said of all in a vector. `block(i)` is where block i begins.
+template <class D, class Block>
+HWY_INLINE void BlockMomentsTogether(D d, const Block& block, size_t count, size_t n,
+                                     const MomentSums& out) {
+  using Compute = hn::TFromD<D>;
+  constexpr size_t kTogether = kFoldedTogether<D>;
+  using T = std::remove_cv_t<std::remove_pointer_t<decltype(block(0))>>;
+  const auto one = Constant(d, 1.0);
+  hn::Vec<D> u[kTogether], uv[kTogether];
+  for (size_t i = 0; i < count; ++i) u[i] = HeadMean(d, block(i), n, one);
+  for (size_t i = count; i < kTogether; ++i) u[i] = hn::Zero(d);
+  const auto centre = FiniteOrZero(d, FoldEach(d, u));
+  HWY_ALIGN Compute centres[kTogether];
+  hn::Store(centre, d, centres);
+  for (size_t i = 0; i < count; ++i) {
+    TwoSums(d, n, MomentTerms<D, T>{block(i), one, hn::Set(d, centres[i])}, u[i], uv[i]);
+  }
+  for (size_t i = count; i < kTogether; ++i) u[i] = uv[i] = one;
+  const auto s = FoldEach(d, u), q = FoldEach(d, uv);
+  StoreLanes(d, centre, count, out.centre);
+  StoreLanes(d, s, count, out.s);
+  StoreLanes(d, q, count, out.q);
+  for (size_t i = 0; i < count; ++i) out.constant[i] = false;
+  const auto far = hn::Gt(hn::Mul(hn::Mul(Constant(d, 5.0), s), s),
+                          hn::Mul(Constant(d, 4.0 * static_cast<double>(n)), q));
+  if (hn::AllFalse(d, hn::Or(far, hn::Eq(q, hn::Zero(d))))) return;
+  for (size_t i = 0; i < count; ++i) {
+    const auto s_i = static_cast<Compute>(out.s[i]), q_i = static_cast<Compute>(out.q[i]);
+    if (q_i != 0 && !(5 * s_i * s_i > 4 * static_cast<Compute>(n) * q_i)) continue;
+    BlockSums sums;
+    BlockMoments(d, block(i), n, 1.0, sums);
+    out.centre[i] = sums.centre;
+    out.s[i] = sums.s;
+    out.q[i] = sums.q;
+    out.constant[i] = sums.constant;
+  }
+}
+#endif
 
 template <class D, class G, class T>
 struct GradientTerms {
@@ -150,13 +245,31 @@ struct GradientTerms {
   }
 };
 
+#if INSTNORM_SIZED_VECTORS
+// The same of up to kFoldedTogether blocks. g(i) and x(i) are where block i begins, centre(i) is
+// what it is taken about.
+template <class D, class OfG, class OfX, class Centre>
+HWY_INLINE void BlockGradientSumsTogether(D d, const OfG& g, const OfX& x, const Centre& centre,
+                                          size_t count, size_t n, const GradientSumsOut& out) {
+  constexpr size_t kTogether = kFoldedTogether<D>;
+  using G = std::remove_cv_t<std::remove_pointer_t<decltype(g(0))>>;
+  using T = std::remove_cv_t<std::remove_pointer_t<decltype(x(0))>>;
+  hn::Vec<D> u[kTogether], uv[kTogether];
+  for (size_t i = 0; i < count; ++i) {
+    TwoSums(d, n, GradientTerms<D, G, T>{g(i), x(i), Constant(d, centre(i))}, u[i], uv[i]);
+  }
+  for (size_t i = count; i < kTogether; ++i) u[i] = uv[i] = hn::Zero(d);
+  StoreLanes(d, FoldEach(d, u), count, out.g);
+  StoreLanes(d, FoldEach(d, uv), count, out.gx);
+}
+#endif
+
 template <class D, class G, class T>
 HWY_INLINE void BlockGradientSums(D d, const G* g, const T* x, size_t n, double centre,
                                   GradientSums& out) {
-  using Compute = hn::TFromD<D>;
-  Compute sum_g, sum_gx;
+  hn::Vec<D> sum_g, sum_gx;
   TwoSums(d, n, GradientTerms<D, G, T>{g, x, Constant(d, centre)}, sum_g, sum_gx);
-  out = {static_cast<double>(sum_g), static_cast<double>(sum_gx)};
+  out = {static_cast<double>(Fold(d, sum_g)), static_cast<double>(Fold(d, sum_gx))};
 }
 
 }  // namespace instnorm::cpu::HWY_NAMESPACE
