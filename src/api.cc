@@ -12,7 +12,9 @@
 namespace instnorm {
 namespace {
 
-Machine this_machine() { return {cpu_target(), cpu::usable_threads()}; }
+Machine this_machine() {
+  return {cpu_target(), cpu::usable_threads(), cpu::kernels().columns[0].moments != nullptr};
+}
 
 void plan_and_run(const Problem& problem) {
   const cpu::KernelTable& kernels = cpu::kernels();

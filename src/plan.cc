@@ -59,6 +59,11 @@ Plan make_plan(const Problem& p, const Machine& machine) {
     plan.why_split = "fewer rows than threads, too short to share";
   }
 
+  plan.columns = machine.columns && plan.split == Plan::Split::rows && !p.selects() &&
+                 !(p.g.defined() && p.activation != Activation::none) &&
+                 all_operands(p, [&](const Rows& rows) { return cpu::columns(rows, p.C, size); });
+  if (plan.columns) plan.tile_rows = kTileRows;
+
   const std::int64_t stream_from = plan.threads > 1 ? 2 * kStreamBytes : kStreamBytes;
   if (!p.y.defined()) {
     plan.why_stores = "nothing is stored";
@@ -85,7 +90,10 @@ std::string to_string(const Plan& plan, const Problem& p, const Machine& machine
             "N=" + number(p.N) + " C=" + number(p.C) + " L=" + number(p.L) + " " + name(p.dtype),
             number(plan.bytes) + " bytes read and written");
   s += line("target   ", machine.target, "");
-  s += line("rows     ", plan.dense ? "dense" : "copied block by block",
+  s += line("rows     ",
+            plan.dense     ? "dense"
+            : plan.columns ? "columns of memory"
+                           : "copied block by block",
             number(plan.blocks) + " block" + (plan.blocks == 1 ? "" : "s") + " of up to " +
                 number(plan.block) + " elements each");
   s += line("split    ", plan.split == Plan::Split::rows ? "whole rows" : "blocks of each row",

@@ -13,6 +13,7 @@ namespace instnorm {
 struct Machine {
   const char* target = "";  // instruction set, as cpu_target() names it
   int threads = 1;          // that may be used
+  bool columns = true;      // has the instruction set kernels for rows that are columns?
 };
 
 // Most rows of a tile; what is known of them lies on the stack.
@@ -31,7 +32,8 @@ struct Plan {
   bool dense = true;           // rows are dense in memory; otherwise tiles are copied to and fro
   std::int64_t tile_rows = 1;  // rows that a kernel takes at a time, if they are one block each
   bool across_instances =
-      false;  // such rows may be of two instances: one step leads from each to the next
+      false;             // such rows may be of two instances: one step leads from each to the next
+  bool columns = false;  // rows are columns of memory: as many at a time as lie beside each other
   std::int64_t bytes = 0;  // read and written, once
   // Why, one phrase for each decision.
   const char *why_split = "", *why_threads = "", *why_stores = "";

@@ -1,7 +1,7 @@
 // The formulas of the row algebra that every row takes, of Real: a double, or as many doubles as a
 // vector has, of which each gets the bits it would get alone. Included inside a namespace, by
-// row_algebra.h and by cpu/algebra-inl.h for each instruction set: compilers do not inline what belongs
-// to one instruction set into what does not.
+// row_algebra.h and by cpu/algebra-inl.h for each instruction set: compilers do not inline what
+// belongs to one instruction set into what does not.
 //
 // Needs of Real, beside the operators: choose(answer, yes, no), magnitude(x), square_root(x),
 // to_float_and_back(x).

@@ -1,5 +1,6 @@
 #include "cpu/backward.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -99,6 +100,19 @@ void single_row(const Call& call, Row row, In g, In x, Out dx, std::int64_t n, G
   gradient.kernels().backward(h, x, dx, 1, n, columns(k), call.plan.stream);
 }
 
+// The algebra of a tile's rows from their sums. Returns whether the common arithmetic holds them
+// all.
+bool algebra(const Call& call, const Tile& tile, const RowGradients& gradients, Rows& rows) {
+  const Problem& p = call.problem;
+  const Moments& moments = *p.moments;
+  const std::int64_t first = Row{tile.row_n, tile.row_c}.index(p);
+  return call.common.rows_backward(
+      {tile.count, p.eps, !p.use_input_stats, moments.count.data() + first,
+       moments.mean.data() + first, moments.m2.data() + first, rows.weight.data(),
+       rows.sum_g.data(), rows.sum_gx.data(), gradients.weight + first, gradients.bias + first,
+       rows.centre.data(), rows.p.data(), rows.q.data(), rows.r.data(), rows.fits.data()});
+}
+
 void short_rows(const Call& call, const Tile& tile, const RowGradients& gradients) {
   const Problem& p = call.problem;
   const std::int64_t size = size_of(p.dtype);
@@ -124,11 +138,7 @@ void short_rows(const Call& call, const Tile& tile, const RowGradients& gradient
   const In h = gradient.of(g, x, tile.count, tile.n, rows.argument());
   gradient.kernels().sums(h, x, tile.count, tile.n, rows.centre.data(), 1,
                           {rows.sum_g.data(), rows.sum_gx.data()});
-  const bool sums_fit = call.common.rows_backward(
-      {tile.count, p.eps, !p.use_input_stats, moments.count.data() + first,
-       moments.mean.data() + first, moments.m2.data() + first, rows.weight.data(),
-       rows.sum_g.data(), rows.sum_gx.data(), gradients.weight + first, gradients.bias + first,
-       rows.centre.data(), rows.p.data(), rows.q.data(), rows.r.data(), rows.fits.data()});
+  const bool sums_fit = algebra(call, tile, gradients, rows);
   if (arguments_fit && sums_fit) {
     if (p.y.defined()) {
       gradient.kernels().backward(h, x, dx, tile.count, tile.n, rows.coefficients(0),
@@ -243,6 +253,38 @@ void store_parameter_gradient(const Problem& p, const Param& out, const double* 
   }
 }
 
+// Rows that are columns, of any length: block by block, all at once. Returns false, with nothing
+// written, if one of them needs other arithmetic or has no part of x in its gradient.
+bool columns(const Call& call, const Tile& tile, const RowGradients& gradients) {
+  const Problem& p = call.problem;
+  const Row first_row{tile.row_n, tile.row_c};
+  const std::int64_t first = first_row.index(p);
+  const Moments& moments = *p.moments;
+  if (!p.use_input_stats) return false;
+  Rows rows;
+  weights_of(p, first_row, tile.count, rows.weight.data());
+  PerRow<double> part_g, part_gx;
+  for (std::int64_t i = 0; i < tile.count; ++i) {
+    rows.centre[i] = backward_centre(p, moments.mean[static_cast<std::size_t>(first + i)], false);
+    rows.sum_g[i] = rows.sum_gx[i] = 0.0;
+  }
+  for (std::int64_t l = 0; l < tile.n; l += call.plan.block) {
+    const std::int64_t n = std::min(call.plan.block, tile.n - l);
+    call.columns.sums(columns_to_read(p.g, tile, l), columns_to_read(p.x, tile, l), tile.count, n,
+                      rows.centre.data(), {part_g.data(), part_gx.data()});
+    for (std::int64_t i = 0; i < tile.count; ++i) {
+      rows.sum_g[i] += part_g[i];
+      rows.sum_gx[i] += part_gx[i];
+    }
+  }
+  if (!algebra(call, tile, gradients, rows)) return false;
+  if (!p.y.defined()) return true;
+  call.columns.backward(columns_to_read(p.g, tile, 0), columns_to_read(p.x, tile, 0),
+                        columns_to_write(p.y, tile), tile.count, tile.n, rows.coefficients(0));
+  zero_column_tails(p.y, tile, p.L, size_of(p.dtype));
+  return true;
+}
+
 }  // namespace
 
 void backward(const Call& call) {
@@ -250,7 +292,12 @@ void backward(const Call& call) {
   double* numbers = scratch<double, RowGradients>(static_cast<std::size_t>(2 * p.rows()));
   const RowGradients gradients{numbers, numbers + p.rows()};
   each_row(
-      call, [&](const Tile& tile) { short_rows(call, tile, gradients); },
+      call,
+      [&](const Tile& tile) {
+        if (!call.plan.columns) return short_rows(call, tile, gradients);
+        if (columns(call, tile, gradients)) return;
+        each_row_of(p, tile, [&](Row row, std::int64_t) { long_row(call, row, gradients); });
+      },
       [&](Row row) { long_row(call, row, gradients); });
   store_parameter_gradient(p, p.grad_weight, gradients.weight);
   store_parameter_gradient(p, p.grad_bias, gradients.bias);

@@ -78,9 +78,10 @@ template <class D, class T, class Act, bool kScaled>
 struct AffineValue {
   const T* x;
   hn::Vec<D> scale, centre, a, b;
+  size_t step = 1;  // from one value to the next
   template <class Reader>
   HWY_INLINE hn::Vec<D> operator()(const Reader& reader, size_t i) const {
-    auto v = reader.Load(x + i);
+    auto v = reader.Load(x + i * step);
     if constexpr (kScaled) v = hn::Mul(v, scale);
     return Act::Value(D(), hn::MulAdd(hn::Sub(v, centre), a, b));
   }
@@ -118,10 +119,11 @@ struct BackwardValue {
   const G* g;
   const T* x;
   hn::Vec<D> centre, p, q, r;
+  size_t g_step = 1, x_step = 1;
   template <class Reader>
   HWY_INLINE hn::Vec<D> operator()(const Reader& reader, size_t i) const {
-    const auto d = hn::Sub(reader.Load(x + i), centre);
-    return hn::MulAdd(reader.Load(g + i), p, hn::MulAdd(d, q, r));
+    const auto d = hn::Sub(reader.Load(x + i * x_step), centre);
+    return hn::MulAdd(reader.Load(g + i * g_step), p, hn::MulAdd(d, q, r));
   }
 };
 

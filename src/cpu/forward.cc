@@ -1,5 +1,8 @@
 #include "cpu/forward.h"
 
+#include <algorithm>
+#include <array>
+
 #include "cpu/presence.h"
 #include "cpu/rows.h"
 #include "dtype.h"
@@ -60,6 +63,28 @@ void single_row(const Call& call, Row row, In x, Out y, std::int64_t n, const Mo
   combine(call, wide, x, y, 1, n, columns(k));
 }
 
+// The algebra of a tile's rows from their sums. Returns whether the common arithmetic holds them
+// all.
+bool algebra(const Call& call, const Tile& tile, Rows& rows) {
+  const Problem& p = call.problem;
+  const Row first{tile.row_n, tile.row_c};
+  weights_of(p, first, tile.count, rows.weight.data());
+  biases_of(p, first, tile.count, rows.bias.data());
+  return call.common.rows_forward({tile.count, static_cast<double>(tile.n), p.eps, rows.sums(),
+                                   rows.weight.data(), rows.bias.data(), rows.mean_hi.data(),
+                                   rows.mean_lo.data(), rows.m2.data(), rows.centre.data(),
+                                   rows.a.data(), rows.b.data(), rows.fits.data()});
+}
+
+// What it says of row i.
+RowMoments plain_moments(Rows& rows, std::int64_t i, std::int64_t n) {
+  RowMoments moments;
+  moments.count = static_cast<double>(n);
+  moments.mean = {rows.mean_hi[i], rows.mean_lo[i]};
+  moments.m2 = rows.m2[i];
+  return moments;
+}
+
 void short_rows(const Call& call, const Tile& tile, const MomentsOut& out) {
   const Problem& p = call.problem;
   const std::int64_t size = size_of(p.dtype);
@@ -74,18 +99,9 @@ void short_rows(const Call& call, const Tile& tile, const MomentsOut& out) {
     Rows rows;
     const MomentSums sums = rows.sums();
     call.common.moments(x, tile.count, tile.n, 1.0, sums);
-    weights_of(p, {tile.row_n, tile.row_c}, tile.count, rows.weight.data());
-    biases_of(p, {tile.row_n, tile.row_c}, tile.count, rows.bias.data());
-    const bool all_fit = call.common.rows_forward(
-        {tile.count, static_cast<double>(tile.n), p.eps, sums, rows.weight.data(), rows.bias.data(),
-         rows.mean_hi.data(), rows.mean_lo.data(), rows.m2.data(), rows.centre.data(),
-         rows.a.data(), rows.b.data(), rows.fits.data()});
+    const bool all_fit = algebra(call, tile, rows);
     const auto plain_row = [&](Row row, std::int64_t i) {
-      RowMoments moments;
-      moments.count = static_cast<double>(tile.n);
-      moments.mean = {rows.mean_hi[i], rows.mean_lo[i]};
-      moments.m2 = rows.m2[i];
-      out.set(row, moments);
+      out.set(row, plain_moments(rows, i, tile.n));
     };
     if (all_fit) {
       if (out.wanted()) each_row_of(p, tile, plain_row);
@@ -178,11 +194,66 @@ void long_row(const Call& call, Row row, const MomentsOut& out) {
   zero_tail(p.y, row.n, row.c, p.length(row.n), p.L, size);
 }
 
+// Rows that are columns, of any length: block by block, all at once. Returns false, with nothing
+// written, if one of them needs other arithmetic.
+bool columns(const Call& call, const Tile& tile, const MomentsOut& out) {
+  const Problem& p = call.problem;
+  Rows rows;
+  std::array<RowMoments, kTileRows> moments;
+  bool all_fit = true;
+  const bool one_block = tile.n <= call.plan.block;
+  if (p.own_statistics()) {
+    for (std::int64_t first = 0; first < tile.n; first += call.plan.block) {
+      const std::int64_t n = std::min(call.plan.block, tile.n - first);
+      call.columns.moments(columns_to_read(p.x, tile, first), tile.count, n, rows.sums());
+      if (one_block) break;
+      for (std::int64_t i = 0; i < tile.count; ++i) {
+        merge(moments[static_cast<std::size_t>(i)], block_sums(rows.sums(), i, n));
+      }
+    }
+  }
+  if (p.own_statistics() && one_block) {
+    all_fit = algebra(call, tile, rows);
+    for (std::int64_t i = 0; i < tile.count && out.wanted(); ++i) {
+      moments[static_cast<std::size_t>(i)] = plain_moments(rows, i, tile.n);
+    }
+  } else {
+    each_row_of(p, tile, [&](Row row, std::int64_t i) {
+      RowMoments& of_row = moments[static_cast<std::size_t>(i)];
+      Arithmetic how;
+      if (p.own_statistics()) {
+        finish(of_row);
+        all_fit &= trusted(p, of_row, how);
+      } else {
+        of_row = given_moments(p, row);
+      }
+      AffineCoefficients k;
+      all_fit &= !affine_of_row(p, row, of_row, how, k) && !only_bias(p, of_row);
+      rows.centre[i] = k.centre;
+      rows.a[i] = k.a;
+      rows.b[i] = k.b;
+    });
+  }
+  if (!all_fit) return false;
+  each_row_of(p, tile,
+              [&](Row row, std::int64_t i) { out.set(row, moments[static_cast<std::size_t>(i)]); });
+  if (!p.y.defined()) return true;
+  call.columns.affine(columns_to_read(p.x, tile, 0), columns_to_write(p.y, tile), tile.count,
+                      tile.n, rows.coefficients(0), p.activation);
+  zero_column_tails(p.y, tile, p.L, size_of(p.dtype));
+  return true;
+}
+
 }  // namespace
 
 void forward(const Call& call, const MomentsOut& out) {
   each_row(
-      call, [&](const Tile& tile) { short_rows(call, tile, out); },
+      call,
+      [&](const Tile& tile) {
+        if (!call.plan.columns) return short_rows(call, tile, out);
+        if (columns(call, tile, out)) return;
+        each_row_of(call.problem, tile, [&](Row row, std::int64_t) { long_row(call, row, out); });
+      },
       [&](Row row) { long_row(call, row, out); });
 }
 

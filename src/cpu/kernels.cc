@@ -11,7 +11,8 @@
 #include "plan.h"
 
 // SSSE3 is within a year of SSE4; the later steps of AVX-512 and SVE add nothing that is used here.
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_AVX3_DL | HWY_SVE_256 | HWY_SVE2 | HWY_SVE2_128)
+#define HWY_DISABLED_TARGETS \
+  (HWY_AVX3 | HWY_SSE4 | HWY_SSSE3 | HWY_AVX3_DL | HWY_SVE_256 | HWY_SVE2 | HWY_SVE2_128)
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/kernels.cc"
@@ -20,6 +21,7 @@
 
 #include "cpu/activation-inl.h"
 #include "cpu/algebra-inl.h"
+#include "cpu/columns-inl.h"
 #include "cpu/combine-inl.h"
 #include "cpu/sums-inl.h"
 
@@ -53,12 +55,7 @@ void Moments(In x, int64_t count, int64_t n, double scale, const MomentSums& out
   }
 #endif
   for (; i < count; ++i) {
-    BlockSums sums;
-    BlockMoments(d, Segment<T>(x, i), static_cast<size_t>(n), scale, sums);
-    out.centre[i] = sums.centre;
-    out.s[i] = sums.s;
-    out.q[i] = sums.q;
-    out.constant[i] = sums.constant;
+    BlockMoments(d, Segment<T>(x, i), static_cast<size_t>(n), scale, out.at(i));
   }
 }
 
@@ -156,12 +153,63 @@ constexpr Kernels KernelsOf() {
           &BackwardAlgebra<Compute>};
 }
 
+#if INSTNORM_SIZED_VECTORS
+template <class T, class Memory>
+HWY_INLINE size_t Step(Memory m) {
+  return static_cast<size_t>(m.step) / sizeof(T);
+}
+
+template <class Compute, class T>
+void MomentsOfColumns(In x, int64_t count, int64_t n, const MomentSums& out) {
+  ColumnMoments(VectorOf<Compute>(), Segment<T>(x, 0), Step<T>(x), static_cast<size_t>(count),
+                static_cast<size_t>(n), out);
+}
+
+template <class Compute, class T>
+void AffineOfColumns(In x, Out y, int64_t count, int64_t n, const AffineColumns& k,
+                     Activation activation) {
+  const auto with = [&](auto act) HWY_ATTR {
+    ColumnAffine<decltype(act)>(VectorOf<Compute>(), Segment<T>(x, 0), Step<T>(x), Segment<T>(y, 0),
+                                Step<T>(y), static_cast<size_t>(count), static_cast<size_t>(n), k);
+  };
+  if (activation == Activation::none) return with(NoActivation());
+  WithActivation(activation, with);
+}
+
+template <class Compute, class T>
+void GradientsOfColumns(In g, In x, int64_t count, int64_t n, const double* centre,
+                        const GradientSumsOut& out) {
+  ColumnGradientSums(VectorOf<Compute>(), Segment<T>(g, 0), Step<T>(g), Segment<T>(x, 0),
+                     Step<T>(x), static_cast<size_t>(count), static_cast<size_t>(n), centre, out);
+}
+
+template <class Compute, class T>
+void BackwardOfColumns(In g, In x, Out dx, int64_t count, int64_t n, const BackwardColumns& k) {
+  ColumnBackward(VectorOf<Compute>(), Segment<T>(g, 0), Step<T>(g), Segment<T>(x, 0), Step<T>(x),
+                 Segment<T>(dx, 0), Step<T>(dx), static_cast<size_t>(count), static_cast<size_t>(n),
+                 k);
+}
+
+template <class Compute, class T>
+constexpr ColumnKernels ColumnsOf() {
+  return {&MomentsOfColumns<Compute, T>, &AffineOfColumns<Compute, T>,
+          &GradientsOfColumns<Compute, T>, &BackwardOfColumns<Compute, T>};
+}
+#else
+template <class Compute, class T>
+constexpr ColumnKernels ColumnsOf() {
+  return {};
+}
+#endif
+
 const KernelTable& Table() {
   static const KernelTable kTable = {
       {KernelsOf<float, float16>(), KernelsOf<float, bfloat16>(), KernelsOf<float, float>(),
        KernelsOf<double, double>()},
       {KernelsOf<double, float16>(), KernelsOf<double, bfloat16>(), KernelsOf<double, float>(),
        KernelsOf<double, double>()},
+      {ColumnsOf<float, float16>(), ColumnsOf<float, bfloat16>(), ColumnsOf<float, float>(),
+       ColumnsOf<double, double>()},
   };
   return kTable;
 }

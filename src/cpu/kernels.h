@@ -109,12 +109,27 @@ struct Kernels {
   RowsBackwardKernel rows_backward;
 };
 
+// The same for rows that are columns of memory (channels last), in the common arithmetic: `count`
+// rows, at most kTileRows, beside each other, and `step` bytes from one value of them all to the
+// next. Null where the instruction set has none.
+struct ColumnKernels {
+  void (*moments)(In x, std::int64_t count, std::int64_t n, const MomentSums& out) = nullptr;
+  void (*affine)(In x, Out y, std::int64_t count, std::int64_t n, const AffineColumns& k,
+                 Activation activation) = nullptr;
+  void (*sums)(In g, In x, std::int64_t count, std::int64_t n, const double* centre,
+               const GradientSumsOut& out) = nullptr;
+  // Not for rows whose x has no part in it (k.q and k.r are 0 and x may be NaN).
+  void (*backward)(In g, In x, Out dx, std::int64_t count, std::int64_t n,
+                   const BackwardColumns& k) = nullptr;
+};
+
 // For each float DType: `common` computes in float (float64: in double); `wide` computes in double,
 // and is for the rare rows whose values or sums leave the range of float (float64: scaled, for
 // those that leave the range of double).
 struct KernelTable {
   Kernels common[4];
   Kernels wide[4];
+  ColumnKernels columns[4];
 };
 
 // Elements of a block. A row's sums are taken block by block and merged in order, and nothing else

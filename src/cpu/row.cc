@@ -82,7 +82,8 @@ Call::Call(const Problem& p, const Plan& how, const KernelTable& table)
     : problem(p),
       plan(how),
       common(table.common[static_cast<std::size_t>(p.dtype)]),
-      wide(table.wide[static_cast<std::size_t>(p.dtype)]) {}
+      wide(table.wide[static_cast<std::size_t>(p.dtype)]),
+      columns(table.columns[static_cast<std::size_t>(p.dtype)]) {}
 
 bool trusted(const Problem& p, const RowMoments& moments, Arithmetic& how) {
   if (moments.constant) return true;

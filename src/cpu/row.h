@@ -17,6 +17,7 @@ struct Call {
   const Plan& plan;
   const Kernels& common;
   const Kernels& wide;
+  const ColumnKernels& columns;
 
   Call(const Problem& problem, const Plan& plan, const KernelTable& table);
   const Kernels& kernels(bool is_wide) const { return is_wide ? wide : common; }

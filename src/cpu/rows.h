@@ -12,7 +12,8 @@
 
 namespace instnorm::cpu {
 
-// Calls of_tile(tile) for tiles of short rows, or of_row(row) for each long (or empty) one.
+// Calls of_tile(tile) for tiles of short rows, or of rows of any length that are columns, or
+// of_row(row) for each long (or empty) one.
 template <class OfTile, class OfRow>
 void each_row(const Call& call, const OfTile& of_tile, const OfRow& of_row) {
   const Problem& p = call.problem;
@@ -20,7 +21,7 @@ void each_row(const Call& call, const OfTile& of_tile, const OfRow& of_row) {
   const bool by_rows = plan.split == Plan::Split::rows;
   // Padded to one value, a row is its bias, which no tile knows of.
   const std::int64_t least = p.lengths.defined() ? 2 : 1;
-  const std::int64_t most = p.selects() ? 0 : plan.block;
+  const std::int64_t most = p.selects() ? 0 : plan.columns ? p.L : plan.block;
   on_threads(by_rows ? plan.threads : 1, p.rows(), [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t r = first; r < last;) {
       const Row row{r / p.C, r % p.C};

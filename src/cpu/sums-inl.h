@@ -138,19 +138,26 @@ template <class D, class T, bool kScaled = false>
 struct MomentTerms {
   const T* x;
   hn::Vec<D> scale, centre;
+  size_t step = 1;  // from one value to the next
   template <class Reader>
   HWY_INLINE void operator()(const Reader& reader, size_t i, hn::Vec<D>& u, hn::Vec<D>& v) const {
-    auto value = reader.Load(x + i);
+    auto value = reader.Load(x + i * step);
     if constexpr (kScaled) value = hn::Mul(value, scale);
     u = v = reader.Keep(hn::Sub(value, centre));
   }
 };
 
+// A centre further than two standard deviations from the mean, (s/n)^2 > 4 (q/n - (s/n)^2), costs
+// digits by cancellation.
+template <class Compute>
+HWY_INLINE bool FarFromMean(Compute s, Compute q, size_t n) {
+  return 5 * s * s > 4 * static_cast<Compute>(n) * q;
+}
+
 template <bool kScaled, class D, class T>
-HWY_INLINE void BlockMomentsOf(D d, const T* x, size_t n, double scale, BlockSums& out) {
+HWY_INLINE void BlockMomentsOf(D d, const T* x, size_t n, double scale, const MomentSums& out) {
   using Compute = hn::TFromD<D>;
   const auto scale_vector = Constant(d, scale);
-  const auto count = static_cast<Compute>(n);
   Compute centre =
       hn::GetLane(FiniteOrZero(d, hn::Set(d, Fold(d, HeadMean(d, x, n, scale_vector)))));
   Compute s, q;
@@ -159,29 +166,32 @@ HWY_INLINE void BlockMomentsOf(D d, const T* x, size_t n, double scale, BlockSum
     TwoSums(d, n, MomentTerms<D, T, kScaled>{x, scale_vector, hn::Set(d, centre)}, u, uv);
     s = Fold(d, u);
     q = Fold(d, uv);
-    // A centre further than two standard deviations from the mean, (s/n)^2 > 4 (q/n - (s/n)^2),
-    // would cost digits by cancellation: take the sums again, the data is in L1, about the mean
-    // just found.
-    if (again || !(5 * s * s > 4 * count * q)) break;
-    centre += s / count;
+    if (again || !FarFromMean(s, q, n)) break;
+    // Once more, the data is in L1, about the mean just found.
+    centre += s / static_cast<Compute>(n);
   }
-  out = {static_cast<double>(n), static_cast<double>(centre), static_cast<double>(s),
-         static_cast<double>(q), false};
   // Squares vanish for constant blocks, and for differences below the square root of the smallest
   // float.
-  if (q == 0 && AllEqual(d, x, n)) {
-    out.centre = static_cast<double>(hn::GetLane(LoadPartAs(d, x, 1))) * scale;
-    out.s = 0;
-    out.constant = true;
-  }
+  const bool constant = q == 0 && AllEqual(d, x, n);
+  *out.centre = constant ? static_cast<double>(hn::GetLane(LoadPartAs(d, x, 1))) * scale
+                         : static_cast<double>(centre);
+  *out.s = constant ? 0.0 : static_cast<double>(s);
+  *out.q = static_cast<double>(q);
+  *out.constant = constant;
 }
 
 template <class D, class T>
-HWY_INLINE void BlockMoments(D d, const T* x, size_t n, double scale, BlockSums& out) {
+HWY_INLINE void BlockMoments(D d, const T* x, size_t n, double scale, const MomentSums& out) {
   if constexpr (std::is_same_v<T, double>) {
     if (scale != 1.0) return BlockMomentsOf<true>(d, x, n, scale, out);
   }
   BlockMomentsOf<false>(d, x, n, 1.0, out);
+}
+
+// Must BlockMoments look at a block by itself whose sums are these?
+template <class Compute>
+HWY_INLINE bool AgainByItself(double s, double q, size_t n) {
+  return q == 0 || FarFromMean(static_cast<Compute>(s), static_cast<Compute>(q), n);
 }
 
 // Lane i of v to out[i], for the first `count` lanes.
@@ -221,14 +231,8 @@ HWY_INLINE void BlockMomentsTogether(D d, const Block& block, size_t count, size
                           hn::Mul(Constant(d, 4.0 * static_cast<double>(n)), q));
   if (hn::AllFalse(d, hn::Or(far, hn::Eq(q, hn::Zero(d))))) return;
   for (size_t i = 0; i < count; ++i) {
-    const auto s_i = static_cast<Compute>(out.s[i]), q_i = static_cast<Compute>(out.q[i]);
-    if (q_i != 0 && !(5 * s_i * s_i > 4 * static_cast<Compute>(n) * q_i)) continue;
-    BlockSums sums;
-    BlockMoments(d, block(i), n, 1.0, sums);
-    out.centre[i] = sums.centre;
-    out.s[i] = sums.s;
-    out.q[i] = sums.q;
-    out.constant[i] = sums.constant;
+    if (!AgainByItself<Compute>(out.s[i], out.q[i], n)) continue;
+    BlockMoments(d, block(i), n, 1.0, out.at(static_cast<int64_t>(i)));
   }
 }
 #endif
@@ -238,10 +242,11 @@ struct GradientTerms {
   const G* g;
   const T* x;
   hn::Vec<D> centre;
+  size_t g_step = 1, x_step = 1;
   template <class Reader>
   HWY_INLINE void operator()(const Reader& reader, size_t i, hn::Vec<D>& u, hn::Vec<D>& v) const {
-    u = reader.Load(g + i);
-    v = hn::Sub(reader.Load(x + i), centre);
+    u = reader.Load(g + i * g_step);
+    v = hn::Sub(reader.Load(x + i * x_step), centre);
   }
 };
 

@@ -41,9 +41,9 @@ void with_size(std::int64_t size, const F& f) {
   }
 }
 
-// Channels last, and everything like it: neighbours in memory are of neighbouring rows.
+// Can a tile of rows be copied in the order of memory?
 bool across(const Rows& rows, const Tile& tile, std::int64_t size) {
-  return !tile.along && tile.count > 1 && rows.inner == 1 && rows.stride_c == size;
+  return !tile.along && columns(rows, tile.count, size);
 }
 
 // For such a tile: calls f(element, its position in the tile's buffer) in the order of memory.
@@ -79,6 +79,25 @@ std::int64_t row_step(const Rows& rows, std::int64_t N, std::int64_t C) {
 
 bool dense(const Rows& rows, std::int64_t size) {
   return rows.inner == 1 && (rows.stride[0] == size || rows.extent[0] <= 1);
+}
+
+bool columns(const Rows& rows, std::int64_t C, std::int64_t size) {
+  return C > 1 && rows.inner == 1 && rows.stride_c == size && rows.stride[0] > size;
+}
+
+In columns_to_read(const Rows& rows, const Tile& tile, std::int64_t first) {
+  return {rows.row(tile.row_n, tile.row_c) + first * rows.stride[0], rows.stride[0]};
+}
+
+Out columns_to_write(const Rows& rows, const Tile& tile) {
+  return {rows.row(tile.row_n, tile.row_c), rows.stride[0]};
+}
+
+void zero_column_tails(const Rows& rows, const Tile& tile, std::int64_t L, std::int64_t size) {
+  std::byte* at = rows.row(tile.row_n, tile.row_c) + tile.n * rows.stride[0];
+  for (std::int64_t l = tile.n; l < L; ++l, at += rows.stride[0]) {
+    std::memset(at, 0, static_cast<std::size_t>(tile.count * size));
+  }
 }
 
 In read_tile(const Rows& rows, const Tile& tile, std::int64_t size, TileBuffer& buffer) {

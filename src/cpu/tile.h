@@ -28,6 +28,13 @@ std::int64_t row_step(const Rows& rows, std::int64_t N, std::int64_t C);
 // Dense along each row?
 bool dense(const Rows& rows, std::int64_t size);
 
+// Are the values of neighbouring rows neighbours in memory, as they are channels last?
+bool columns(const Rows& rows, std::int64_t C, std::int64_t size);
+
+// The values of a tile of such rows from `first` on, as ColumnKernels take them.
+In columns_to_read(const Rows& rows, const Tile& tile, std::int64_t first);
+Out columns_to_write(const Rows& rows, const Tile& tile);
+
 // The tile's segments where they are, if `rows` is dense; else copied into `buffer`, which must
 // hold them, and then the tile has one row only or lies in rows of one instance.
 In read_tile(const Rows& rows, const Tile& tile, std::int64_t size, TileBuffer& buffer);
@@ -43,5 +50,8 @@ In zeros();
 // Zeroes the elements [first, L) of a row.
 void zero_tail(const Rows& rows, std::int64_t n, std::int64_t c, std::int64_t first, std::int64_t L,
                std::int64_t size);
+
+// The same of all rows of a tile, which are columns, behind its values.
+void zero_column_tails(const Rows& rows, const Tile& tile, std::int64_t L, std::int64_t size);
 
 }  // namespace instnorm::cpu
