@@ -153,6 +153,28 @@ TEST_P(EveryDType, BatchAndPlaceChangeNothing) {
   }
 }
 
+// Channels last: rows as columns of memory, at every number of them around a vector, a line and a
+// tile, and at every length around a virtual vector, a chain of them and a block.
+TEST_P(EveryDType, ColumnsChangeNothing) {
+  const auto compare = [&](const Dims& shape) {
+    Inputs rows = inputs(GetParam(), shape);
+    const Outcome dense = outcome_of(rows);
+    for (const bool in_place : {false, true}) {
+      Inputs columns = inputs(GetParam(), shape, Pattern::channels_last, Pattern::channels_last);
+      EXPECT_TRUE(outcome_of(columns, in_place) == dense)
+          << shape.str() << " in place " << in_place;
+    }
+  };
+  for (const std::int64_t C : {2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100}) {
+    compare({2, C, 70});
+  }
+  for (const std::int64_t L :
+       {2,   8,   15,  16,   17,   31,   32,   33,   100,  255,  256,  257,  511,
+        512, 513, 544, 1024, 1030, 2047, 2048, 2049, 4095, 4096, 4097, 9'001}) {
+    compare({1, 11, L});
+  }
+}
+
 // Rows of every kind beside each other: those that need other arithmetic do not draw it to others.
 TEST_P(EveryDType, NeighboursOfAnotherKindChangeNothing) {
   const double inf = std::numeric_limits<double>::infinity();
@@ -175,6 +197,13 @@ TEST_P(EveryDType, NeighboursOfAnotherKindChangeNothing) {
     together.setting.eps = 0.0;
     instance_norm(together.x.view(), together.y.view(), together.options());
     const std::vector<double> y = together.y.values();
+    const Pattern last = Pattern::channels_last;
+    Call columns(GetParam(), {1, kRows, L}, x, last, last);
+    columns.setting.eps = 0.0;
+    instance_norm(columns.x.view(), columns.y.view(), columns.options());
+    EXPECT_EQ(columns.y.bits(), together.y.bits()) << L;
+    instance_norm(columns.x.view(), columns.x.view(), columns.options());
+    EXPECT_EQ(columns.x.bits(), together.y.bits()) << L << " in place";
     for (std::int64_t r = 0; r < kRows; ++r) {
       const auto first = x.begin() + r * L;
       Call alone(GetParam(), {1, 1, L}, std::vector<double>(first, first + L));

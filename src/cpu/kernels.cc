@@ -11,8 +11,7 @@
 #include "plan.h"
 
 // SSSE3 is within a year of SSE4; the later steps of AVX-512 and SVE add nothing that is used here.
-#define HWY_DISABLED_TARGETS \
-  (HWY_AVX3 | HWY_SSE4 | HWY_SSSE3 | HWY_AVX3_DL | HWY_SVE_256 | HWY_SVE2 | HWY_SVE2_128)
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_AVX3_DL | HWY_SVE_256 | HWY_SVE2 | HWY_SVE2_128)
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/kernels.cc"
@@ -25,7 +24,7 @@
 #include "cpu/combine-inl.h"
 #include "cpu/sums-inl.h"
 
-HWY_BEFORE_NAMESPACE();
+    HWY_BEFORE_NAMESPACE();
 namespace instnorm::cpu::HWY_NAMESPACE {
 
 template <class T>
