@@ -7,6 +7,14 @@ from ._module import InstanceNorm1d
 from ._moments import Moments
 from ._typing import Activation, Array, ArrayT, BiasT, DataFormat, NanPolicy, WeightT
 
+class SavedMoments:
+    @property
+    def count(self) -> NDArray[np.float64]: ...
+    @property
+    def mean(self) -> NDArray[np.float64]: ...
+    @property
+    def m2(self) -> NDArray[np.float64]: ...
+
 @overload
 def instance_norm(
     input: ArrayT,
@@ -90,6 +98,41 @@ def version() -> str: ...
 def cpu_target() -> str: ...
 def available_cpu_targets() -> list[str]: ...
 def openmp_library() -> str: ...
+def normalize_tensor(
+    input: ArrayT,
+    running_mean: Array | None,
+    running_var: Array | None,
+    weight: Array | None,
+    bias: Array | None,
+    use_input_stats: bool,
+    momentum: float,
+    eps: float,
+    /,
+) -> ArrayT: ...
+def normalize_tensor_saving(
+    input: ArrayT,
+    running_mean: Array | None,
+    running_var: Array | None,
+    weight: Array | None,
+    bias: Array | None,
+    use_input_stats: bool,
+    momentum: float,
+    eps: float,
+    /,
+) -> tuple[ArrayT, SavedMoments]: ...
+def backward_of_tensor(
+    grad_output: ArrayT,
+    input: ArrayT,
+    moments: SavedMoments,
+    weight: ArrayT | None,
+    bias: ArrayT | None,
+    eps: float,
+    use_input_stats: bool,
+    needs_input: bool,
+    needs_weight: bool,
+    needs_bias: bool,
+    /,
+) -> tuple[ArrayT | None, ArrayT | None, ArrayT | None]: ...
 def moments_empty(n: int, c: int) -> Moments: ...
 def moments_var(self: Moments, ddof: int) -> NDArray[np.float64]: ...
 def moments_std(self: Moments, ddof: int) -> NDArray[np.float64]: ...

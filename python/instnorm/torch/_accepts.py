@@ -38,9 +38,11 @@ def per_instance(*parameters: Tensor | None) -> bool:
     return any(isinstance(p, Tensor) and p.dim() == 2 for p in parameters)
 
 
-def writable(buffer: Tensor) -> bool:
-    """An inference tensor is not, outside of inference mode."""
-    return not buffer.is_inference() or torch.is_inference_mode_enabled()
+def buffer(running: Tensor, written: bool) -> bool:
+    """Has it no gradient, and may it be written? An inference tensor may not, outside of its mode."""
+    if running.requires_grad and torch.is_grad_enabled():
+        return False
+    return not written or not running.is_inference() or torch.is_inference_mode_enabled()
 
 
 def call(

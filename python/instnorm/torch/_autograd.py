@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from . import _formulas, _kernels
-from ._extras import Extras
+from ._extras import NONE, Extras
 from ._modes import special
 
 
@@ -48,6 +48,58 @@ def vjp(
             torch.autograd.grad(outputs, wanted, grads, create_graph=again, allow_unused=True)
         )
     return tuple(None if t is None or not t.requires_grad else next(found) for t in own)
+
+
+class Plain(torch.autograd.Function):
+    """Without extras: as little as possible around the kernels."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        input: Tensor,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        use_input_stats: bool,
+        momentum: float,
+        eps: float,
+    ) -> Tensor:
+        y, ctx.moments = _kernels.normalize_tensor_saving(
+            input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps
+        )
+        if running_mean is not None and use_input_stats:
+            _kernels.changed(running_mean, running_var)
+        ctx.save_for_backward(input, weight)
+        # No gradient depends on its values, so they may change.
+        ctx.rest = bias, eps, use_input_stats
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> Any:
+        input, weight = ctx.saved_tensors
+        bias, eps, use_input_stats = ctx.rest
+        if not torch.is_grad_enabled() and not special():
+            wanted = ctx.needs_input_grad
+            try:
+                gx, gw, gb = _kernels.backward_of_tensor(
+                    grad_output, input, ctx.moments, weight, bias, eps, use_input_stats,
+                    wanted[0], wanted[3], wanted[4],
+                )
+                return gx, None, None, gw, gb, None, None, None
+            except (TypeError, ValueError):
+                pass  # an exotic grad_output: the formulas take all
+        constants = None if use_input_stats else _kernels.tensors(ctx.moments)
+
+        def formula(*inputs: Any) -> tuple[Tensor]:
+            return (_formulas.normalize(*inputs, eps, NONE, constants, not use_input_stats)[0],)
+
+        gx, gw, gb = vjp(formula, (input, weight, bias), (grad_output,))
+        return gx, None, None, gw, gb, None, None, None
+
+
+# What Function.apply comes to where no transform is active, which its caller has made sure of.
+apply_plain = super(torch.autograd.Function, Plain).apply
 
 
 class InstanceNorm(torch.autograd.Function):

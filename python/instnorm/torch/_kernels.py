@@ -6,6 +6,9 @@ before anything is written, for whatever they do not take.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -20,26 +23,6 @@ _contiguous = torch.contiguous_format
 def constant(tensor: Tensor | None) -> Tensor | None:
     """The same memory, without a gradient."""
     return tensor.detach() if tensor is not None and tensor.requires_grad else tensor
-
-
-def normalize_constants(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    use_input_stats: bool,
-    momentum: float,
-    eps: float,
-) -> Tensor:
-    """y, of tensors none of which requires grad: the shortest way there is."""
-    y = torch.empty_like(input, memory_format=_contiguous)
-    _C.instance_norm(
-        input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps, out=y
-    )
-    if use_input_stats and running_mean is not None:
-        _changed(running_mean, running_var)
-    return y
 
 
 def normalize(
@@ -72,7 +55,7 @@ def normalize(
         **keywords,
     )
     if use_input_stats and running_mean is not None:
-        _changed(running_mean, running_var)
+        changed(running_mean, running_var)
     return y
 
 
@@ -107,7 +90,7 @@ def normalize_and_moments(
         **keywords,
     )
     if use_input_stats and running_mean is not None:
-        _changed(running_mean, running_var)
+        changed(running_mean, running_var)
     return y, used
 
 
@@ -152,6 +135,58 @@ def tensors(m: ArrayMoments) -> Moments:
     return Moments(torch.from_numpy(m.count), torch.from_numpy(m.mean), torch.from_numpy(m.m2))
 
 
-def _changed(*written: Tensor | None) -> None:
+def changed(*written: Tensor | None) -> None:
     """Tells autograd, which cannot see it, that they were written."""
     torch.autograd.graph.increment_version([t for t in written if t is not None])
+
+
+# The shortest ways there are, for a call without extras on (N, C, L, ...), not empty. The caller sees
+# to gradients, and tells autograd what was changed.
+normalize_tensor: Callable[..., Tensor]
+normalize_tensor_saving: Callable[..., tuple[Tensor, _C.SavedMoments | ArrayMoments]]
+backward_of_tensor: Callable[..., tuple[Tensor | None, Tensor | None, Tensor | None]]
+
+
+def _check_plain(input: Tensor, use_input_stats: object, *numbers: object) -> None:
+    if (
+        input.dim() < 3
+        or input.numel() == 0
+        or type(use_input_stats) is not bool
+        or not all(type(number) is float for number in numbers)
+    ):
+        raise ValueError("[instance_norm] input must be (N, C, L, ...) and not empty")
+
+
+def _normalize_by_protocol(input: Tensor, *arguments: Any) -> Tensor:
+    _check_plain(input, *arguments[4:])
+    tensors = map(constant, (input, *arguments[:4]))
+    y = torch.empty_like(input, memory_format=_contiguous)
+    _C.instance_norm(*tensors, *arguments[4:], out=y)
+    return y
+
+
+def _normalize_saving_by_protocol(input: Tensor, *arguments: Any) -> tuple[Tensor, ArrayMoments]:
+    _check_plain(input, *arguments[4:])
+    tensors = map(constant, (input, *arguments[:4]))
+    y = torch.empty_like(input, memory_format=_contiguous)
+    _, moments = _C.instance_norm(*tensors, *arguments[4:], out=y, return_moments=True)
+    return y, moments
+
+
+def _backward_by_protocol(
+    grad_output: Tensor, input: Tensor, moments: Any, weight: Tensor | None, bias: Tensor | None,
+    eps: float, use_input_stats: bool, *needed: bool,
+) -> tuple[Tensor | None, ...]:
+    grads = backward(grad_output, input, moments, weight, bias, eps, not use_input_stats)
+    return tuple(g if needs else None for g, needs in zip(grads, needed))
+
+
+# Since 2.10 PyTorch's tensors can be read by way of C.
+if hasattr(Tensor, "__dlpack_c_exchange_api__"):
+    normalize_tensor = _C.normalize_tensor
+    normalize_tensor_saving = _C.normalize_tensor_saving
+    backward_of_tensor = _C.backward_of_tensor
+else:
+    normalize_tensor = _normalize_by_protocol
+    normalize_tensor_saving = _normalize_saving_by_protocol
+    backward_of_tensor = _backward_by_protocol

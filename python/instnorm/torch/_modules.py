@@ -63,6 +63,8 @@ class _Extended(torch.nn.modules.instancenorm._InstanceNorm):
             # A layer is one node for torch.fx, as PyTorch's is.
             return _fx_node(self, input, lengths, mask)
         if lengths is None and mask is None and self.data_format == "NCL" and self.activation is None:
+            if input.__class__ is Tensor and input.dim() == 3 and input.size(1) == self.num_features:
+                return self._apply_instance_norm(input)  # what PyTorch's forward comes to
             y: Tensor = super().forward(input)
             return y
         self._check_input_dim(input)
@@ -81,11 +83,14 @@ class _Extended(torch.nn.modules.instancenorm._InstanceNorm):
 
     def _state(self) -> tuple[Any, ...]:
         momentum = self.momentum
+        # Found by torch.nn.Module only after a long search; but they may have been replaced by
+        # attributes or, where they are parametrised, by properties.
+        parameters, buffers = self._parameters, self._buffers
         return (
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
+            buffers["running_mean"] if "running_mean" in buffers else self.running_mean,
+            buffers["running_var"] if "running_var" in buffers else self.running_var,
+            parameters["weight"] if "weight" in parameters else self.weight,
+            parameters["bias"] if "bias" in parameters else self.bias,
             self.training or not self.track_running_stats,
             momentum if momentum is not None else 0.0,
             self.eps,

@@ -25,7 +25,7 @@ from torch.overrides import (
 )
 
 from . import _accepts, _compiled, _formulas, _kernels
-from ._autograd import InstanceNorm
+from ._autograd import InstanceNorm, apply_plain
 from ._extras import NONE, Activation, DataFormat, Extras, NanPolicy, check
 from ._modes import _dispatch_modes, _tracing, _transforms_active, differentiating_forward, special
 from ._moments import Moments
@@ -204,42 +204,21 @@ def normalize(
         return _in_special_mode(*arguments)
     try:
         if (
-            type(eps) is float
-            and type(momentum) is float
-            and input.dim() > 2
-            and input.numel()
-            and (weight is None or weight.dim() != 2)
-            and (bias is None or bias.dim() != 2)
-            and (running_mean is None or not use_input_stats or _accepts.writable(running_mean))
-            and (
-                (weight is None and bias is None)
-                or input.dtype not in _accepts.HALVES
-                or _accepts.halves(input.dtype, weight, bias, running_mean is not None)
-            )
-        ):
-            if not (
+            (weight is None and bias is None)
+            or input.dtype not in _accepts.HALVES
+            or _accepts.halves(input.dtype, weight, bias, running_mean is not None)
+        ) and (running_mean is None or _accepts.buffer(running_mean, use_input_stats)):
+            if not torch.is_grad_enabled() or not (
                 input.requires_grad
                 or (weight is not None and weight.requires_grad)
                 or (bias is not None and bias.requires_grad)
             ):
-                return _kernels.normalize_constants(*arguments)
-            if not torch.is_grad_enabled():
-                return _kernels.normalize(*arguments)
-            if not any(p is not None and p.is_inference() for p in (weight, bias)):
-                y = InstanceNorm.apply(  # type: ignore[no-untyped-call]
-                    input,
-                    weight,
-                    bias,
-                    running_mean,
-                    running_var,
-                    use_input_stats,
-                    momentum,
-                    eps,
-                    NONE,
-                    None,
-                    False,
-                )
+                y = _kernels.normalize_tensor(*arguments)
+                if running_mean is not None and use_input_stats:
+                    _kernels.changed(running_mean, running_var)
                 return y
+            if (weight is None or not weight.is_inference()) and (bias is None or not bias.is_inference()):
+                return apply_plain(*arguments)
     except (TypeError, ValueError, AttributeError):
         pass  # not what the kernels take, or no tensors
     except RuntimeError:
