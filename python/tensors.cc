@@ -2,11 +2,12 @@
 
 #include <instnorm/functional.h>
 
-#include <utility>
-#include <vector>
+#include <memory>
+#include <string>
 
 #include "arrays.h"
 #include "errors.h"
+#include "moments.h"
 #include "release.h"
 
 namespace instnorm::python {
@@ -15,9 +16,18 @@ namespace {
 constexpr const char* kOp = "instance_norm";
 constexpr const char* kBackwardOp = "instance_norm_backward";
 
-// torch.empty_like(tensor, memory_format=torch.contiguous_format): memory of PyTorch's own, which
-// may be resized and counts in its profiler, as DLPack's does not.
-nb::object new_tensor(PyObject* like) {
+// What a forward leaves for its backward is opaque: three arrays would take as long as the kernels.
+constexpr const char* kSaved = "instnorm.saved_moments";
+
+const Moments& saved_moments(PyObject* capsule) {
+  void* saved = PyCapsule_GetPointer(capsule, kSaved);
+  if (saved == nullptr) throw nb::python_error();
+  return *static_cast<const Moments*>(saved);
+}
+
+// A new tensor of the same shape, contiguous: memory of PyTorch's own, which may be resized and
+// counts in its profiler, as DLPack's does not.
+nb::object new_tensor(const Array& like) {
   struct Torch {
     PyObject *function, *format, *names;
   };
@@ -27,8 +37,10 @@ nb::object new_tensor(PyObject* like) {
                  nb::object(module.attr("contiguous_format")).release().ptr(),
                  nb::make_tuple("memory_format").release().ptr()};
   }();
-  PyObject* const args[] = {like, torch.format};
-  PyObject* tensor = PyObject_Vectorcall(torch.function, args, 1, torch.names);
+  // By default it has the strides of the other one, and a keyword costs 0.3 us.
+  const bool same = like.view.strides == contiguous_strides(like.view.shape);
+  PyObject* const args[] = {like.object, torch.format};
+  PyObject* tensor = PyObject_Vectorcall(torch.function, args, 1, same ? nullptr : torch.names);
   if (tensor == nullptr) throw nb::python_error();
   return nb::steal(tensor);
 }
@@ -72,7 +84,7 @@ nb::object normalize(PyObject* const* args, Moments* save) {
   o.momentum = number(kOp, "momentum", args[6]);
   o.eps = number(kOp, "eps", args[7]);
   o.save_moments = save;
-  nb::object y = new_tensor(args[0]);
+  nb::object y = new_tensor(x);
   const Array out = read_tensor({kOp, "out"}, y.ptr());
   run(x, [&] { instance_norm(x.view, out.view, o); });
   return y;
@@ -88,9 +100,12 @@ PyObject* call_normalize(PyObject*, PyObject* const* args, Py_ssize_t count) {
 PyObject* call_normalize_saving(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return guarded([&]() -> PyObject* {
     if (count != 8) raise(PyExc_TypeError, "normalize_tensor_saving() takes 8 arguments");
-    Moments moments;
-    nb::object y = normalize(args, &moments);
-    return nb::make_tuple(y, nb::cast(std::move(moments))).release().ptr();
+    auto moments = std::make_unique<Moments>();
+    nb::object y = normalize(args, moments.get());
+    const auto destroy = [](void* saved) noexcept { delete static_cast<Moments*>(saved); };
+    const nb::capsule saved(moments.get(), kSaved, destroy);
+    moments.release();
+    return nb::make_tuple(y, saved).release().ptr();
   });
 }
 
@@ -99,7 +114,7 @@ struct Gradient {
   nb::object tensor = nb::none();
   View view;
 
-  void want(const char* name, PyObject* wanted, PyObject* like) {
+  void want(const char* name, PyObject* wanted, const Array& like) {
     if (!flag(kBackwardOp, name, wanted)) return;
     tensor = new_tensor(like);
     view = read_tensor({kBackwardOp, name}, tensor.ptr()).view;
@@ -112,18 +127,26 @@ PyObject* call_backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
     if (count != all) raise(PyExc_TypeError, "backward_of_tensor() takes 10 arguments");
     const Array x = read_input(kBackwardOp, args[input]);
     const Array g = read_tensor({kBackwardOp, "grad_output"}, args[grad_output]);
-    const Moments& m = nb::cast<const Moments&>(nb::handle(args[moments]));
-    Array w;
+    const Moments& m = saved_moments(args[moments]);
+    Array w, b;
     BackwardOptions o;
     give(kBackwardOp, o.weight, w, "weight", args[weight]);
+    give(kBackwardOp, o.bias, b, "bias", args[bias]);
     o.eps = number(kBackwardOp, "eps", args[eps]);
     o.use_input_stats = flag(kBackwardOp, "use_input_stats", args[use_input_stats]);
     Gradient gx, gw, gb;
-    gx.want("grad_input", args[needs], args[input]);
-    gw.want("grad_weight", args[needs + 1], args[weight]);
-    gb.want("grad_bias", args[needs + 2], args[bias]);
+    gx.want("grad_input", args[needs], x);
+    gw.want("grad_weight", args[needs + 1], w);
+    gb.want("grad_bias", args[needs + 2], b);
     run(x, [&] { instance_norm_backward(x.view, g.view, m, {gx.view, gw.view, gb.view}, o); });
     return nb::make_tuple(gx.tensor, gw.tensor, gb.tensor).release().ptr();
+  });
+}
+
+PyObject* call_saved_moments(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return guarded([&]() -> PyObject* {
+    if (count != 1) raise(PyExc_TypeError, "saved_moments() takes 1 argument");
+    return new_moments(saved_moments(args[0])).release().ptr();
   });
 }
 
@@ -137,14 +160,6 @@ PyMethodDef definition(const char* name, Function function, const char* doc) {
 }  // namespace
 
 void init_tensors(nb::module_& module) {
-  // Opaque to save time, but for who computes by formulas.
-  const auto field = [](std::vector<double> Moments::* values) {
-    return [values](const Moments& m) { return numpy_array((m.*values).data(), {m.N, m.C}); };
-  };
-  nb::class_<Moments>(module, "SavedMoments", "Moments that a forward leaves for its backward.")
-      .def_prop_ro("count", field(&Moments::count))
-      .def_prop_ro("mean", field(&Moments::mean))
-      .def_prop_ro("m2", field(&Moments::m2));
   static PyMethodDef definitions[] = {
       definition("normalize_tensor", call_normalize,
                  "normalize_tensor(input, running_mean, running_var, weight, bias, "
@@ -154,7 +169,10 @@ void init_tensors(nb::module_& module) {
       definition("normalize_tensor_saving", call_normalize_saving,
                  "normalize_tensor_saving(input, running_mean, running_var, weight, bias, "
                  "use_input_stats, momentum, eps, /)\n--\n\n"
-                 "The same, and the moments that backward_of_tensor needs."),
+                 "The same, and the moments that backward_of_tensor needs, in a capsule."),
+      definition("saved_moments", call_saved_moments,
+                 "saved_moments(moments, /)\n--\n\n"
+                 "The Moments of such a capsule."),
       definition("backward_of_tensor", call_backward,
                  "backward_of_tensor(grad_output, input, moments, weight, bias, eps, "
                  "use_input_stats, needs_input, needs_weight, needs_bias, /)\n--\n\n"

@@ -7,14 +7,6 @@ from ._module import InstanceNorm1d
 from ._moments import Moments
 from ._typing import Activation, Array, ArrayT, BiasT, DataFormat, NanPolicy, WeightT
 
-class SavedMoments:
-    @property
-    def count(self) -> NDArray[np.float64]: ...
-    @property
-    def mean(self) -> NDArray[np.float64]: ...
-    @property
-    def m2(self) -> NDArray[np.float64]: ...
-
 @overload
 def instance_norm(
     input: ArrayT,
@@ -119,11 +111,12 @@ def normalize_tensor_saving(
     momentum: float,
     eps: float,
     /,
-) -> tuple[ArrayT, SavedMoments]: ...
+) -> tuple[ArrayT, object]: ...
+def saved_moments(moments: object, /) -> Moments: ...
 def backward_of_tensor(
     grad_output: ArrayT,
     input: ArrayT,
-    moments: SavedMoments,
+    moments: object,
     weight: ArrayT | None,
     bias: ArrayT | None,
     eps: float,

@@ -33,9 +33,7 @@ def mypy(tmp_path_factory):
     """Runs a tool of mypy's; what it has learnt of NumPy it keeps for the next."""
     folder = tmp_path_factory.mktemp("mypy")
     config = folder / "mypy.ini"
-    # instnorm.torch has no strict types yet.
-    config.write_text(f"[mypy]\nstrict = true\ncache_dir = {folder}\n"
-                      "[mypy-instnorm.torch.*]\nignore_errors = true\n")
+    config.write_text(f"[mypy]\nstrict = true\ncache_dir = {folder}\n")
 
     def run(tool: str, option: str, *arguments: str) -> None:
         command = [sys.executable, "-m", tool, option, str(config), *arguments]

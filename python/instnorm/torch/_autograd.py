@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from . import _formulas, _kernels
+from ._call import Call
 from ._extras import NONE, Extras
 from ._modes import special
+from ._moments import Moments
 
 
 def vjp(
@@ -89,42 +91,45 @@ class Plain(torch.autograd.Function):
                 return gx, None, None, gw, gb, None, None, None
             except (TypeError, ValueError):
                 pass  # an exotic grad_output: the formulas take all
-        constants = None if use_input_stats else _kernels.tensors(ctx.moments)
+        constants = None
+        if not use_input_stats:
+            constants = _kernels.tensors(_kernels.saved_moments(ctx.moments))
 
-        def formula(*inputs: Any) -> tuple[Tensor]:
-            return (_formulas.normalize(*inputs, eps, NONE, constants, not use_input_stats)[0],)
+        def formula(x: Tensor, w: Tensor | None, b: Tensor | None) -> tuple[Tensor]:
+            return (_formulas.normalize(x, w, b, eps, NONE, constants, not use_input_stats)[0],)
 
         gx, gw, gb = vjp(formula, (input, weight, bias), (grad_output,))
         return gx, None, None, gw, gb, None, None, None
 
 
 # What Function.apply comes to where no transform is active, which its caller has made sure of.
-apply_plain = super(torch.autograd.Function, Plain).apply
+apply_plain: Callable[..., Tensor] = super(torch.autograd.Function, Plain).apply
 
 
-class InstanceNorm(torch.autograd.Function):
+class WithExtras(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
         input: Tensor,
-        weight: Tensor | None,
-        bias: Tensor | None,
         running_mean: Tensor | None,
         running_var: Tensor | None,
+        weight: Tensor | None,
+        bias: Tensor | None,
         use_input_stats: bool,
         momentum: float,
         eps: float,
         extras: Extras,
         given: Moments | None,
         return_moments: bool,
-    ) -> Any:
-        y, ctx.moments = _kernels.normalize_and_moments(
-            input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps, extras, given
+    ) -> tuple[Tensor, ...]:
+        call = Call(
+            input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps
         )
+        y, ctx.moments = _kernels.normalize_and_moments(call, extras, given)
         ctx.save_for_backward(input, weight, bias, extras.lengths, extras.mask)
         ctx.rest = (eps, extras, not use_input_stats, given is not None)
         if not return_moments:
-            return y
+            return (y,)
         ctx.set_materialize_grads(False)
         moments = _kernels.tensors(ctx.moments)
         ctx.mark_non_differentiable(moments.count)
@@ -145,12 +150,16 @@ class InstanceNorm(torch.autograd.Function):
         if grads is None:
             constants = _kernels.tensors(ctx.moments) if running or given else None
 
-            def formula(*inputs: Any) -> tuple[Tensor, ...]:
-                y, m = _formulas.normalize(*inputs, eps, extras, constants, running)
+            def formula(x: Tensor, w: Tensor | None, b: Tensor | None) -> tuple[Tensor, ...]:
+                y, m = _formulas.normalize(x, w, b, eps, extras, constants, running)
                 return y, *m
 
             grads = vjp(formula, (input, weight, bias), (grad_output, *grad_moments))
-        return *grads, None, None, None, None, None, None, None, None
+        gx, gw, gb = grads
+        return gx, None, None, gw, gb, *[None] * 6
+
+
+apply_with_extras: Callable[..., tuple[Tensor, ...]] = WithExtras.apply
 
 
 def _by_kernels(
