@@ -15,6 +15,7 @@ namespace {
 
 constexpr const char* kOp = "instance_norm";
 constexpr const char* kBackwardOp = "instance_norm_backward";
+constexpr const char* kDoubleOp = "instance_norm_double_backward";
 
 // What a forward leaves for its backward is opaque: three arrays would take as long as the kernels.
 constexpr const char* kSaved = "instnorm.saved_moments";
@@ -111,13 +112,14 @@ PyObject* call_normalize_saving(PyObject*, PyObject* const* args, Py_ssize_t cou
 
 // A gradient that may be wanted: a new tensor like what it belongs to, else None.
 struct Gradient {
+  const char* op;
   nb::object tensor = nb::none();
   View view;
 
   void want(const char* name, PyObject* wanted, const Array& like) {
-    if (!flag(kBackwardOp, name, wanted)) return;
+    if (!flag(op, name, wanted)) return;
     tensor = new_tensor(like);
-    view = read_tensor({kBackwardOp, name}, tensor.ptr()).view;
+    view = read_tensor({op, name}, tensor.ptr()).view;
   }
 };
 
@@ -134,12 +136,51 @@ PyObject* call_backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
     give(kBackwardOp, o.bias, b, "bias", args[bias]);
     o.eps = number(kBackwardOp, "eps", args[eps]);
     o.use_input_stats = flag(kBackwardOp, "use_input_stats", args[use_input_stats]);
-    Gradient gx, gw, gb;
+    Gradient gx{kBackwardOp}, gw{kBackwardOp}, gb{kBackwardOp};
     gx.want("grad_input", args[needs], x);
     gw.want("grad_weight", args[needs + 1], w);
     gb.want("grad_bias", args[needs + 2], b);
     run(x, [&] { instance_norm_backward(x.view, g.view, m, {gx.view, gw.view, gb.view}, o); });
     return nb::make_tuple(gx.tensor, gw.tensor, gb.tensor).release().ptr();
+  });
+}
+
+PyObject* call_double_backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  enum {
+    to_input,
+    to_weight,
+    to_bias,
+    grad_output,
+    input,
+    moments,
+    weight,
+    eps,
+    use_input_stats,
+    needs,
+    all = needs + 3
+  };
+  return guarded([&]() -> PyObject* {
+    if (count != all) raise(PyExc_TypeError, "double_backward_of_tensor() takes 12 arguments");
+    const Array x = read_input(kDoubleOp, args[input]);
+    const Array g = read_tensor({kDoubleOp, "grad_output"}, args[grad_output]);
+    const Moments& m = saved_moments(args[moments]);
+    Array w, u, a, b;
+    GradientsOfGradients given;
+    give(kDoubleOp, given.grad_input, u, "that to grad_input", args[to_input]);
+    give(kDoubleOp, given.grad_weight, a, "that to grad_weight", args[to_weight]);
+    give(kDoubleOp, given.grad_bias, b, "that to grad_bias", args[to_bias]);
+    DoubleBackwardOptions o;
+    give(kDoubleOp, o.weight, w, "weight", args[weight]);
+    o.eps = number(kDoubleOp, "eps", args[eps]);
+    o.use_input_stats = flag(kDoubleOp, "use_input_stats", args[use_input_stats]);
+    Gradient gg{kDoubleOp}, gx{kDoubleOp}, gw{kDoubleOp};
+    gg.want("gradient of grad_output", args[needs], g);
+    gx.want("gradient of input", args[needs + 1], x);
+    gw.want("gradient of weight", args[needs + 2], w);
+    run(x, [&] {
+      instance_norm_double_backward(x.view, g.view, m, given, {gx.view, gw.view, gg.view}, o);
+    });
+    return nb::make_tuple(gg.tensor, gx.tensor, gw.tensor).release().ptr();
   });
 }
 
@@ -176,7 +217,13 @@ void init_tensors(nb::module_& module) {
       definition("backward_of_tensor", call_backward,
                  "backward_of_tensor(grad_output, input, moments, weight, bias, eps, "
                  "use_input_stats, needs_input, needs_weight, needs_bias, /)\n--\n\n"
-                 "The gradients that are needed of input, weight and bias; None for others.")};
+                 "The gradients that are needed of input, weight and bias; None for others."),
+      definition("double_backward_of_tensor", call_double_backward,
+                 "double_backward_of_tensor(to_input, to_weight, to_bias, grad_output, input, "
+                 "moments, weight, eps, use_input_stats, needs_grad_output, needs_input, "
+                 "needs_weight, /)\n--\n\n"
+                 "What flows back to the gradients of input, weight and bias, each or None, to the "
+                 "gradients that are needed of grad_output, input and weight.")};
   for (PyMethodDef& d : definitions) {
     PyObject* function = PyCFunction_NewEx(&d, nullptr, nullptr);
     if (function == nullptr) throw nb::python_error();

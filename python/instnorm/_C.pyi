@@ -126,6 +126,21 @@ def backward_of_tensor(
     needs_bias: bool,
     /,
 ) -> tuple[ArrayT | None, ArrayT | None, ArrayT | None]: ...
+def double_backward_of_tensor(
+    to_input: ArrayT | None,
+    to_weight: ArrayT | None,
+    to_bias: ArrayT | None,
+    grad_output: ArrayT,
+    input: ArrayT,
+    moments: object,
+    weight: ArrayT | None,
+    eps: float,
+    use_input_stats: bool,
+    needs_grad_output: bool,
+    needs_input: bool,
+    needs_weight: bool,
+    /,
+) -> tuple[ArrayT | None, ArrayT | None, ArrayT | None]: ...
 def moments_empty(n: int, c: int) -> Moments: ...
 def moments_var(self: Moments, ddof: int) -> NDArray[np.float64]: ...
 def moments_std(self: Moments, ddof: int) -> NDArray[np.float64]: ...

@@ -1,8 +1,8 @@
 """Gradients of instance_norm by the kernels.
 
 What is saved is the input, not the result, so that the result may be changed in place afterwards.
-First derivatives come from the kernel of the backward pass. Where they are to be differentiated
-themselves, they are taken through the formulas, so that every order is right.
+First derivatives come from the kernels of the backward pass; without extras second ones do too. Beyond
+that they are taken through the formulas, so that every order is right.
 """
 
 from __future__ import annotations
@@ -81,29 +81,93 @@ class Plain(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Tensor) -> Any:
         input, weight = ctx.saved_tensors
         bias, eps, use_input_stats = ctx.rest
-        if not torch.is_grad_enabled() and not special():
-            wanted = ctx.needs_input_grad
+        needs = ctx.needs_input_grad
+        if not special():
+            backward = apply_backward if torch.is_grad_enabled() else _kernels.backward_of_tensor
             try:
-                gx, gw, gb = _kernels.backward_of_tensor(
+                gx, gw, gb = backward(
                     grad_output, input, ctx.moments, weight, bias, eps, use_input_stats,
-                    wanted[0], wanted[3], wanted[4],
+                    needs[0], needs[3], needs[4],
                 )
                 return gx, None, None, gw, gb, None, None, None
             except (TypeError, ValueError):
                 pass  # an exotic grad_output: the formulas take all
-        constants = None
-        if not use_input_stats:
-            constants = _kernels.tensors(_kernels.saved_moments(ctx.moments))
-
-        def formula(x: Tensor, w: Tensor | None, b: Tensor | None) -> tuple[Tensor]:
-            return (_formulas.normalize(x, w, b, eps, NONE, constants, not use_input_stats)[0],)
-
-        gx, gw, gb = vjp(formula, (input, weight, bias), (grad_output,))
+        constants = _constants(ctx.moments, use_input_stats)
+        gx, gw, gb = _gradients((input, weight, bias), grad_output, eps, constants)
         return gx, None, None, gw, gb, None, None, None
 
 
-# What Function.apply comes to where no transform is active, which its caller has made sure of.
+def _constants(moments: object, use_input_stats: bool) -> Moments | None:
+    """Running statistics, as the formulas take them."""
+    return None if use_input_stats else _kernels.tensors(_kernels.saved_moments(moments))
+
+
+def _gradients(
+    inputs: Sequence[Tensor | None], grad_output: Tensor, eps: float, constants: Moments | None
+) -> tuple[Tensor | None, ...]:
+    """Of input, weight and bias by the formulas."""
+
+    def formula(x: Tensor, w: Tensor | None, b: Tensor | None) -> tuple[Tensor]:
+        return (_formulas.normalize(x, w, b, eps, NONE, constants, constants is not None)[0],)
+
+    return vjp(formula, inputs, (grad_output,))
+
+
+class PlainBackward(torch.autograd.Function):
+    """The backward of that as a function with gradients of its own: second derivatives."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        grad_output: Tensor,
+        input: Tensor,
+        moments: object,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        eps: float,
+        use_input_stats: bool,
+        *needs: bool,
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        ctx.save_for_backward(grad_output, input, weight)
+        ctx.rest = moments, bias, eps, use_input_stats
+        ctx.set_materialize_grads(False)
+        return _kernels.backward_of_tensor(
+            grad_output, input, moments, weight, bias, eps, use_input_stats, *needs
+        )
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+        grad_output, input, weight = ctx.saved_tensors
+        moments, bias, eps, use_input_stats = ctx.rest
+        if all(t is None for t in cotangents):
+            return (None,) * 10
+        needs = ctx.needs_input_grad
+        found: Sequence[Tensor | None] | None = None
+        if not torch.is_grad_enabled() and not special():
+            try:
+                found = _kernels.double_backward_of_tensor(
+                    *cotangents, grad_output, input, moments, weight, eps, use_input_stats,
+                    needs[0], needs[1], needs[3],
+                )
+            except (TypeError, ValueError):
+                pass  # exotic cotangents
+        if found is None:
+            constants = _constants(moments, use_input_stats)
+
+            def first(g: Tensor, *inputs: Tensor | None) -> tuple[Tensor, ...]:
+                grads = _gradients(inputs, g, eps, constants)
+                return tuple(input.new_empty(0) if t is None else t for t in grads)
+
+            found = vjp(first, (grad_output, input, weight, bias), cotangents)
+        gg, gx, gw, *_ = found
+        return gg, gx, None, gw, None, None, None, None, None, None
+
+
+# What Function.apply comes to where no transform is active, which their callers have made sure of.
 apply_plain: Callable[..., Tensor] = super(torch.autograd.Function, Plain).apply
+apply_backward: Callable[..., tuple[Tensor | None, ...]] = super(
+    torch.autograd.Function, PlainBackward
+).apply
 
 
 class WithExtras(torch.autograd.Function):

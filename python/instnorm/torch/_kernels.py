@@ -114,6 +114,7 @@ normalize_tensor: Callable[..., Tensor]
 normalize_tensor_saving: Callable[..., tuple[Tensor, object]]
 saved_moments: Callable[[Any], ArrayMoments]
 backward_of_tensor: Callable[..., tuple[Tensor | None, Tensor | None, Tensor | None]]
+double_backward_of_tensor: Callable[..., tuple[Tensor | None, Tensor | None, Tensor | None]]
 
 
 def _check_plain(input: Tensor, use_input_stats: object, *numbers: object) -> None:
@@ -159,14 +160,20 @@ def _backward_by_protocol(
     return gx, gw, gb
 
 
+def _no_double_backward(*arguments: Any) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    raise TypeError("[instance_norm_double_backward] this PyTorch's tensors cannot be read by it")
+
+
 # Since 2.10 PyTorch's tensors can be read by way of C.
 if hasattr(Tensor, "__dlpack_c_exchange_api__"):
     normalize_tensor = _C.normalize_tensor
     normalize_tensor_saving = _C.normalize_tensor_saving
     saved_moments = _C.saved_moments
     backward_of_tensor = _C.backward_of_tensor
+    double_backward_of_tensor = _C.double_backward_of_tensor
 else:
     normalize_tensor = _normalize_by_protocol
     normalize_tensor_saving = _normalize_saving_by_protocol
     saved_moments = _itself
     backward_of_tensor = _backward_by_protocol
+    double_backward_of_tensor = _no_double_backward
