@@ -7,7 +7,6 @@ import importlib
 import inspect
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -75,13 +74,11 @@ y: torch.Tensor = instance_norm(torch.randn(2, 3, 8), return_moments=True)
 
 
 @pytest.mark.parametrize("program, errors", [(TYPED, 0), (WRONG, 2)])
-def test_types(program, errors, tmp_path):
-    pytest.importorskip("mypy", reason="needs the package mypy")
+def test_types(mypy, program, errors, tmp_path):
     file = tmp_path / "program.py"
-    file.write_text(textwrap.dedent(program))
-    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", str(file)]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert result.stdout.count("error:") == errors, result.stdout + result.stderr
+    file.write_text(program)
+    done = mypy("mypy", "--config-file", str(file))
+    assert done.stdout.count("error:") == errors, done.stdout + done.stderr
     assert Path(instnorm.__file__).with_name("py.typed").exists()
 
 
