@@ -124,11 +124,18 @@ Array read_tensor(const Argument& argument, PyObject* object) {
   Array array;
   array.type = type_of(argument, object);
   array.object = object;
-  if (array.type.kind != Kind::torch) {
+  if (!array.type.torch) {
     argument.fail(PyExc_TypeError, "must be a tensor, got " + class_of(object));
   }
   check_sign(argument, object);
-  read_exchange(argument, object, array);
+  if (array.type.kind == Kind::torch) {
+    read_exchange(argument, object, array);
+  } else {
+    // By its protocol PyTorch gives no tensor that requires grad.
+    const nb::handle tensor(object);
+    const bool graph = nb::cast<bool>(tensor.attr("requires_grad"));
+    read_dlpack(argument, graph ? nb::object(tensor.attr("detach")()).ptr() : object, array);
+  }
   return array;
 }
 

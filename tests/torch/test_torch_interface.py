@@ -14,6 +14,7 @@ import torch
 
 import instnorm
 import instnorm.torch as it
+import torch_oracle as oracle
 
 MODULES = ["", "._adain", "._convert", "._modules", "._moments", "._revin", ".functional"]
 
@@ -22,6 +23,8 @@ MODULES = ["", "._adain", "._convert", "._modules", "._moments", "._revin", ".fu
 def test_doctests(name):
     module = importlib.import_module(f"instnorm.torch{name}")
     names = {"torch": torch, "instnorm": instnorm}
+    if name == "._modules" and not oracle.NEW:
+        pytest.skip("this PyTorch's layer does not print its bias")
     result = doctest.testmod(module, extraglobs=names)
     assert result.attempted > 0 and result.failed == 0
 

@@ -77,7 +77,8 @@ def test_inference_mode_gives_inference_tensors_and_counts_no_versions():
         made_inside = layer()
     with pytest.raises(RuntimeError, match="Inplace update to inference tensor outside InferenceMode"):
         made_inside(torch.randn(2, 3, 8))
-    assert made_inside.eval()(torch.randn(2, 3, 8)).shape == (2, 3, 8)
+    if oracle.NEW:  # before, eval wrote to running statistics too
+        assert made_inside.eval()(torch.randn(2, 3, 8)).shape == (2, 3, 8)
 
 
 def test_versions_of_running_statistics():
@@ -173,6 +174,8 @@ def test_compile_of_transforms(transform):
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("strict", [True, False])
 def test_export_keeps_pytorchs_operator(training, strict):
+    if strict and not hasattr(torch.compiler, "is_exporting"):
+        pytest.skip("PyTorch 2.6 does not tell strict export from torch.compile")
     torch.compiler.reset()
     norm, x = layer().train(training), torch.randn(2, 3, 50)
     shapes = {"input": {0: torch.export.Dim("n"), 2: torch.export.Dim("length")}}
@@ -187,17 +190,27 @@ def test_export_keeps_pytorchs_operator(training, strict):
 
 @pytest.mark.parametrize("dynamo", [True, False])
 @pytest.mark.parametrize("track", [True, False])
-def test_onnx_export_gives_the_standard_operator(dynamo, track):
+def test_onnx_export_gives_the_standard_operator(dynamo, track, tmp_path):
     onnx = pytest.importorskip("onnx", reason="needs the package onnx")
     if dynamo:
         pytest.importorskip("onnxscript", reason="needs the package onnxscript")
+    runtime = pytest.importorskip("onnxruntime", reason="needs the package onnxruntime")
+    if dynamo and track and not oracle.NEW:
+        pytest.skip("this PyTorch exports its own layer so that no runtime takes it")
     model = torch.nn.Sequential(torch.nn.Conv1d(2, 3, 3), layer(track)).eval()
-    file = io.BytesIO()
+    if track:
+        model[1].running_mean.normal_()
+        model[1].running_var.uniform_(0.5, 2)
+    x, file = torch.randn(2, 2, 30), str(tmp_path / "model.onnx")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(model, (torch.randn(2, 2, 30),), file, dynamo=dynamo)
-    types = {node.op_type for node in onnx.load_from_string(file.getvalue()).graph.node}
+        torch.onnx.export(model, (x,), file, dynamo=dynamo)
+    types = {node.op_type for node in onnx.load(file).graph.node}
     assert ("BatchNormalization" if track else "InstanceNormalization") in types
+    session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    # The runtime's own arithmetic, in float32 with sums in order: of 28 values.
+    torch.testing.assert_close(torch.from_numpy(found), model(x).detach(), rtol=1e-5, atol=1e-5)
 
 
 def test_jit_trace_and_script_take_pytorchs_operator():

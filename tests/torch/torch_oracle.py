@@ -5,7 +5,10 @@ Independent of the package: it shares no code with it, and takes no short cuts.
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -16,6 +19,16 @@ PROMISE = {torch.float16: 1e-6, torch.bfloat16: 1e-6, torch.float32: 1e-6, torch
 HALF_ULP = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8, torch.float32: 0.0, torch.float64: 0.0}
 HALF_TINY = {torch.float16: 2.0**-25, torch.bfloat16: 2.0**-134, torch.float32: 0.0, torch.float64: 0.0}
 FLOATS = list(PROMISE)
+
+# Since some release after 2.10 PyTorch's layer has `bias`, and its operator leaves running statistics
+# alone in eval and takes them in any dtype, as ours do with every release.
+NEW = "bias" in inspect.signature(torch.nn.InstanceNorm1d.__init__).parameters
+newer = pytest.mark.skipif(not NEW, reason="this PyTorch has no bias=, and other rules for running statistics")
+
+
+def available(kinds: list[dict]) -> list[dict]:
+    """Those arguments of the layer that the installed PyTorch's takes too."""
+    return [kind for kind in kinds if NEW or "bias" not in kind]
 
 
 def channels(p: Tensor | None, default: float, rank: int) -> Tensor | float:

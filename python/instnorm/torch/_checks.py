@@ -41,7 +41,8 @@ def as_pytorch(call: Call, extras: Extras, moments: Moments | None) -> None:
     # Of (N, C), PyTorch sees one instance: the dtype is what it has to say on.
     weight, bias = (p[0] if p is not None and p.dim() == 2 else p for p in (weight, bias))
     short = extras.selects() or moments is not None
-    given = call._replace(input=rows, weight=weight, bias=bias)
+    rest = call.use_input_stats, call.momentum, call.eps
+    given = Call(rows, call.running_mean, call.running_var, weight, bias, *rest)
     if _accepts.numbers(given) and _accepts.call(given, call.use_input_stats and not short):
         return
     with torch.no_grad():
@@ -50,9 +51,9 @@ def as_pytorch(call: Call, extras: Extras, moments: Moments | None) -> None:
             for r in (call.running_mean, call.running_var)
         )
         if short:
-            torch.instance_norm(rows, weight, bias, mean, var, *call[5:], False)
+            torch.instance_norm(rows, weight, bias, mean, var, *rest, False)
         else:
-            F.instance_norm(*given._replace(running_mean=mean, running_var=var))
+            F.instance_norm(rows, mean, var, weight, bias, *rest)
 
 
 def as_arrays(

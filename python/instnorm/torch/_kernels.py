@@ -6,7 +6,6 @@ before anything is written, for whatever they do not take.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import torch
@@ -108,72 +107,10 @@ def changed(*written: Tensor | None) -> None:
     torch.autograd.graph.increment_version([t for t in written if t is not None])
 
 
-# The shortest ways there are, for a call without extras on (N, C, L, ...), not empty. The caller sees
-# to gradients, and tells autograd what was changed.
-normalize_tensor: Callable[..., Tensor]
-normalize_tensor_saving: Callable[..., tuple[Tensor, object]]
-saved_moments: Callable[[Any], ArrayMoments]
-backward_of_tensor: Callable[..., tuple[Tensor | None, Tensor | None, Tensor | None]]
-double_backward_of_tensor: Callable[..., tuple[Tensor | None, Tensor | None, Tensor | None]]
-
-
-def _check_plain(input: Tensor, use_input_stats: object, *numbers: object) -> None:
-    if (
-        input.dim() < 3
-        or input.numel() == 0
-        or type(use_input_stats) is not bool
-        or not all(type(number) is float for number in numbers)
-    ):
-        raise ValueError("[instance_norm] input must be (N, C, L, ...) and not empty")
-
-
-def _normalize_by_protocol(*arguments: Any) -> Tensor:
-    _check_plain(arguments[0], *arguments[5:])
-    y, arguments, _ = _prepared(Call(*arguments), NONE, None)
-    _C.instance_norm(*arguments, out=y)
-    return y
-
-
-def _normalize_saving_by_protocol(*arguments: Any) -> tuple[Tensor, ArrayMoments]:
-    _check_plain(arguments[0], *arguments[5:])
-    y, arguments, _ = _prepared(Call(*arguments), NONE, None)
-    _, moments = _C.instance_norm(*arguments, out=y, return_moments=True)
-    return y, moments
-
-
-def _itself(moments: ArrayMoments) -> ArrayMoments:
-    return moments
-
-
-def _backward_by_protocol(
-    grad_output: Tensor,
-    input: Tensor,
-    moments: Any,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    eps: float,
-    use_input_stats: bool,
-    *needed: bool,
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    grads = backward(grad_output, input, moments, weight, bias, eps, not use_input_stats)
-    gx, gw, gb = (g if needs else None for g, needs in zip(grads, needed))
-    return gx, gw, gb
-
-
-def _no_double_backward(*arguments: Any) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    raise TypeError("[instance_norm_double_backward] this PyTorch's tensors cannot be read by it")
-
-
-# Since 2.10 PyTorch's tensors can be read by way of C.
-if hasattr(Tensor, "__dlpack_c_exchange_api__"):
-    normalize_tensor = _C.normalize_tensor
-    normalize_tensor_saving = _C.normalize_tensor_saving
-    saved_moments = _C.saved_moments
-    backward_of_tensor = _C.backward_of_tensor
-    double_backward_of_tensor = _C.double_backward_of_tensor
-else:
-    normalize_tensor = _normalize_by_protocol
-    normalize_tensor_saving = _normalize_saving_by_protocol
-    saved_moments = _itself
-    backward_of_tensor = _backward_by_protocol
-    double_backward_of_tensor = _no_double_backward
+# The shortest ways there are, for a call without extras on (N, C, L, ...), not empty. They take tensors
+# with gradients, which the caller sees to, as he tells autograd what was changed.
+normalize_tensor = _C.normalize_tensor
+normalize_tensor_saving = _C.normalize_tensor_saving
+saved_moments = _C.saved_moments
+backward_of_tensor = _C.backward_of_tensor
+double_backward_of_tensor = _C.double_backward_of_tensor
