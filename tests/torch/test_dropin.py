@@ -8,6 +8,8 @@ import warnings
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 pytest.importorskip("expecttest", reason="PyTorch's samples need the package expecttest")
 
@@ -110,6 +112,47 @@ def test_module_samples_give_the_reference_values(dtype, training):
         oracle.assert_gradient(g, h.double())
 
 
+def modules(dtype, training):
+    """Each of PyTorch's module samples: ours, PyTorch's, and an input that requires grad."""
+    for sample in MODULE.module_inputs_func(MODULE, device="cpu", dtype=dtype, requires_grad=True, training=training):
+        args, kwargs = sample.constructor_input.args, sample.constructor_input.kwargs
+        layers = [cls(*args, **kwargs).to(dtype).train(training) for cls in (it.InstanceNorm1d, torch.nn.InstanceNorm1d)]
+        yield *layers, sample.forward_input.args[0]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_module_samples_in_16_bits(dtype, training):
+    """PyTorch keeps the statistics of these in 16 bits: near the reference, not near it."""
+    for mine, theirs, x in modules(dtype, training):
+        y, like = mine(x), theirs(x)
+        assert (y.shape, y.dtype, y.stride()) == (like.shape, like.dtype, like.stride())
+        rows = x if x.dim() == 3 else x[None]
+        stats = (mine.running_mean, mine.running_var) if mine.track_running_stats and not training else None
+        oracle.assert_close(y, oracle.exact(rows, mine.weight, mine.bias, mine.eps, stats).reshape(x.shape))
+        y.float().sum().backward()
+        assert x.grad.dtype == dtype
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_module_samples_with_any_strides_and_second_derivatives(training):
+    """TestModule's non_contiguous_tensors, grad, gradgrad and if_train_and_eval_modes_differ."""
+    for mine, _, x in modules(torch.float64, training):
+        y = mine(x)
+        strided = torch.stack([x.detach(), x.detach()], -1)[..., 0].requires_grad_()
+        assert not strided.is_contiguous()
+        torch.testing.assert_close(mine(strided), y, rtol=0, atol=0)
+        g = torch.stack([torch.randn_like(y)] * 2, -1)[..., 0]
+        torch.testing.assert_close(
+            torch.autograd.grad(mine(strided), strided, g), torch.autograd.grad(y, x, g.contiguous()), rtol=0, atol=0
+        )
+        assert torch.autograd.gradcheck(mine, x, fast_mode=True)
+        if training or not mine.track_running_stats:
+            assert torch.autograd.gradgradcheck(mine, x, fast_mode=True)
+        other = mine.train(not training)(x)
+        assert torch.equal(other, y) != mine.track_running_stats
+
+
 @pytest.mark.parametrize("affine", [False, True])
 @pytest.mark.parametrize("track", [False, True])
 def test_pytorchs_own_tests_of_the_layer(affine, track):
@@ -164,6 +207,56 @@ def test_every_layout_gives_a_contiguous_fresh_result(name, grad):
     assert y.is_contiguous() and y.storage_offset() == 0 and y.requires_grad == grad
     assert y.untyped_storage().nbytes() == y.numel() * 4 and y.untyped_storage().resizable()
     oracle.assert_close(y, oracle.exact(x))
+
+
+@st.composite
+def calls(draw):
+    """An input of any rank, strides and dtype, and options, as keyword arguments."""
+    dtype = draw(st.sampled_from(oracle.FLOATS))
+    shape = draw(st.tuples(st.integers(1, 4), st.integers(1, 5), *[st.integers(1, 9)] * draw(st.integers(1, 3))))
+    if torch.Size(shape[2:]).numel() == 1:
+        shape = (*shape[:-1], 2)
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**20)))
+    order = draw(st.permutations(range(len(shape))))
+    steps = [draw(st.integers(1, 3)) for _ in shape]
+    # Memory with gaps, in any order of dimensions.
+    room = torch.randn([shape[i] * steps[i] for i in order], generator=generator)
+    x = room[tuple(slice(None, None, steps[i]) for i in order)].permute([order.index(i) for i in range(len(shape))])
+    x = (x * draw(st.sampled_from([1e-3, 1.0, 100.0])) + draw(st.sampled_from([0.0, 1.0, -30.0]))).to(dtype)
+    if draw(st.booleans()):
+        x = x[:1].expand(shape)
+    c = shape[1]
+    options = {"eps": draw(st.sampled_from([1e-5, 0.1])), "momentum": draw(st.sampled_from([0.1, 1.0, 0.0]))}
+    if draw(st.booleans()):
+        options["weight"] = torch.randn(c, generator=generator).to(dtype)
+    if draw(st.booleans()):
+        options["bias"] = torch.randn(c, generator=generator).to(dtype)
+    if draw(st.booleans()):
+        options["running_mean"] = torch.randn(c, generator=generator).to(dtype)
+        options["running_var"] = (torch.rand(c, generator=generator) + 0.5).to(dtype)
+        options["use_input_stats"] = draw(st.booleans())
+    return x, options
+
+
+@settings(max_examples=200, deadline=None)
+@given(call=calls())
+def test_any_call_is_right_and_has_pytorchs_form(call):
+    x, options = call
+    mine, theirs = ({k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in options.items()} for _ in range(2))
+    y, like = ours.instance_norm(x, **mine), F.instance_norm(x, **theirs)
+    assert (y.shape, y.dtype, y.stride()) == (like.shape, like.dtype, like.stride())
+    evaluating = not options.get("use_input_stats", True)
+    stats = (options["running_mean"], options["running_var"]) if evaluating else None
+    expected = oracle.exact(x, options.get("weight"), options.get("bias"), options["eps"], stats)
+    # As good as promised, or no further than PyTorch.
+    try:
+        oracle.assert_close(y, expected)
+    except AssertionError:
+        assert (y.double() - expected).abs().max() <= (like.double() - expected).abs().max()
+    if "running_mean" in options and not evaluating:
+        updated = oracle.running(x, options["running_mean"], options["running_var"], options["momentum"])
+        for name, value in zip(("running_mean", "running_var"), updated):
+            oracle.assert_close(mine[name], value)
 
 
 @pytest.mark.parametrize("n, c, length", [(0, 3, 4), (2, 0, 4), (2, 3, 0), (0, 3, 1)])

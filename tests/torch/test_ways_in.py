@@ -146,6 +146,19 @@ def test_compile_makes_one_graph_without_breaks():
     assert explained.graph_break_count == 0 and explained.graph_count == 1
 
 
+def test_compile_of_many_shapes_is_compiled_twice():
+    """Once for the first shape and once for all others, in training and in eval."""
+    from torch._dynamo.testing import CompileCounter
+
+    for training in (True, False):
+        torch.compiler.reset()
+        counter, norm = CompileCounter(), layer().train(training)
+        compiled = torch.compile(norm, backend=counter, fullgraph=True)
+        for n, length in ((2, 20), (3, 30), (4, 40), (5, 50), (3, 60)):
+            compiled(torch.randn(n, 3, length))
+        assert counter.frame_count == 2
+
+
 def test_compile_raises_pytorchs_errors():
     torch.compiler.reset()
     f = torch.compile(ours.instance_norm, backend="eager")
@@ -186,6 +199,8 @@ def test_export_keeps_pytorchs_operator(training, strict):
     torch.testing.assert_close(program.module()(far(3, 3, 40) - MEAN), twin(far(3, 3, 40) - MEAN), atol=9, rtol=9)
     saved = io.BytesIO()
     torch.export.save(program, saved)
+    mutated = set(program.run_decompositions().graph_signature.buffers_to_mutate.values())
+    assert mutated == ({"running_mean", "running_var"} if training or not oracle.NEW else set())
 
 
 @pytest.mark.parametrize("dynamo", [True, False])
@@ -367,6 +382,27 @@ def test_the_operators_of_compile_are_well_behaved():
     wide = [t.detach().double().requires_grad_() for t in (x - MEAN, w, b)]
     assert torch.autograd.gradgradcheck(
         lambda x, w, b: torch.ops.instnorm.normalize(x, w, b, None, None, 1e-5, *nothing, None, None, None)[0], wide
+    )
+
+
+@pytest.mark.parametrize("option", ["running", "lengths", "mask", "given"])
+def test_the_operators_with_every_kind_of_argument(option):
+    """Schemas, shapes and registrations; test_compile and the extras' tests run them."""
+    x, w, b = torch.randn(2, 3, 8, requires_grad=True), torch.rand(3), torch.rand(2, 3)
+    statistics = (torch.randn(3), torch.rand(3) + 0.5) if option == "running" else (None, None)
+    lengths = torch.tensor([8, 3]) if option == "lengths" else None
+    mask = torch.rand(2, 8) < 0.7 if option == "mask" else None
+    given = [torch.rand(2, 3).double() + 2 for _ in range(3)] if option == "given" else [None] * 3
+    rest = (lengths, mask, "propagate", "NCL", 1.0, "silu")
+    checks = ("test_schema", "test_autograd_registration", "test_faketensor")
+    arguments = (x, w, b, *statistics, 1e-5, *rest, *given)
+    torch.library.opcheck(torch.ops.instnorm.normalize.default, arguments, test_utils=checks)
+    _, *m = torch.ops.instnorm.normalize(*arguments)
+    constant = option in ("running", "given")
+    torch.library.opcheck(
+        torch.ops.instnorm.normalize_backward.default,
+        (torch.randn(2, 3, 8), x, w, b, *(t.detach() for t in m), 1e-5, constant, *rest),
+        test_utils=checks,
     )
 
 
