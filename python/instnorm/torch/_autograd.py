@@ -52,7 +52,7 @@ def vjp(
     return tuple(None if t is None or not t.requires_grad else next(found) for t in own)
 
 
-class Plain(torch.autograd.Function):
+class InstanceNorm(torch.autograd.Function):
     """Without extras: as little as possible around the kernels."""
 
     @staticmethod
@@ -113,7 +113,7 @@ def _gradients(
     return vjp(formula, inputs, (grad_output,))
 
 
-class PlainBackward(torch.autograd.Function):
+class InstanceNormGradient(torch.autograd.Function):
     """The backward of that as a function with gradients of its own: second derivatives."""
 
     @staticmethod
@@ -164,13 +164,13 @@ class PlainBackward(torch.autograd.Function):
 
 
 # What Function.apply comes to where no transform is active, which their callers have made sure of.
-apply_plain: Callable[..., Tensor] = super(torch.autograd.Function, Plain).apply
+apply_plain: Callable[..., Tensor] = super(torch.autograd.Function, InstanceNorm).apply
 apply_backward: Callable[..., tuple[Tensor | None, ...]] = super(
-    torch.autograd.Function, PlainBackward
+    torch.autograd.Function, InstanceNormGradient
 ).apply
 
 
-class WithExtras(torch.autograd.Function):
+class InstanceNormWithExtras(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -223,7 +223,7 @@ class WithExtras(torch.autograd.Function):
         return gx, None, None, gw, gb, *[None] * 6
 
 
-apply_with_extras: Callable[..., tuple[Tensor, ...]] = WithExtras.apply
+apply_with_extras: Callable[..., tuple[Tensor, ...]] = InstanceNormWithExtras.apply
 
 
 def _by_kernels(
