@@ -79,20 +79,24 @@ ArrayType type_of(const Argument& argument, PyObject* object) {
 }
 
 // What DLPack does not tell of a tensor.
+void check_sign(const Argument& argument, PyObject* object) {
+  static PyObject* is_neg = PyUnicode_InternFromString("is_neg");
+  if (nb::handle(object).attr(nb::handle(is_neg))().ptr() == Py_True) {
+    argument.fail(PyExc_TypeError,
+                  "is a lazily negated view, whose memory has the other sign: give .resolve_neg()");
+  }
+}
+
 void check_torch(const Argument& argument, PyObject* object) {
   const nb::handle tensor(object);
   static PyObject* requires_grad = PyUnicode_InternFromString("requires_grad");
-  static PyObject* is_neg = PyUnicode_InternFromString("is_neg");
   if (tensor.attr(nb::handle(requires_grad)).ptr() == Py_True) {
     argument.fail(PyExc_TypeError,
                   "requires grad, and functions on arrays have no gradients: use "
                   "instnorm.torch, or give " +
                       std::string(argument.name) + ".detach()");
   }
-  if (tensor.attr(nb::handle(is_neg))().ptr() == Py_True) {
-    argument.fail(PyExc_TypeError,
-                  "is a lazily negated view, whose memory has the other sign: give .resolve_neg()");
-  }
+  check_sign(argument, object);
 }
 
 }  // namespace
@@ -112,6 +116,25 @@ Array read_array(const Argument& argument, PyObject* object) {
     case Kind::dlpack:
       read_dlpack(argument, object, array);
       break;
+  }
+  return array;
+}
+
+Array read_tensor(const Argument& argument, PyObject* object) {
+  Array array;
+  array.type = type_of(argument, object);
+  array.object = object;
+  if (!array.type.torch) {
+    argument.fail(PyExc_TypeError, "must be a tensor, got " + class_of(object));
+  }
+  check_sign(argument, object);
+  if (array.type.kind == Kind::torch) {
+    read_exchange(argument, object, array);
+  } else {
+    // By its protocol PyTorch gives no tensor that requires grad.
+    const nb::handle tensor(object);
+    const bool graph = nb::cast<bool>(tensor.attr("requires_grad"));
+    read_dlpack(argument, graph ? nb::object(tensor.attr("detach")()).ptr() : object, array);
   }
   return array;
 }

@@ -45,6 +45,9 @@ struct Array {
 // that cannot be read in place: another device, byte order, element type.
 Array read_array(const Argument& argument, PyObject* object);
 
+// The same for a tensor of PyTorch only, whose gradient the caller sees to.
+Array read_tensor(const Argument& argument, PyObject* object);
+
 // Absent if the object is nullptr.
 inline Array read_optional(const Argument& argument, PyObject* object) {
   return object == nullptr ? Array{} : read_array(argument, object);

@@ -15,6 +15,7 @@
 #include "files.h"
 #include "functions.h"
 #include "moments.h"
+#include "tensors.h"
 
 namespace instnorm::python {
 namespace {
@@ -68,6 +69,7 @@ NB_MODULE(_C, module) {
   init_runtime(module);
   init_functions(module);
   init_moments(module);
+  init_tensors(module);
   init_files(module);
   // From now on a forked child works with one thread, whether or not this library has used threads:
   // another one in the process may have, as PyTorch does, and it is the same pool of OpenMP, whose

@@ -133,6 +133,16 @@ nb::object export_capsule(const Producer& producer) {
   return nb::steal(capsule);
 }
 
+std::int32_t device_type(const Argument& argument, PyObject* object) {
+  try {
+    const nb::object device = nb::handle(object).attr("__dlpack_device__")();
+    return static_cast<std::int32_t>(nb::cast<int>(nb::int_(device[0])));
+  } catch (nb::python_error& error) {
+    error.restore();
+    fail_reading(argument, object);
+  }
+}
+
 nb::object call_dlpack(const Argument& argument, PyObject* object) {
   const nb::object dunder = nb::handle(object).attr("__dlpack__");
   try {
@@ -199,9 +209,7 @@ void init_dlpack(nb::module_& module) {
 void read_dlpack(const Argument& argument, PyObject* object, Array& array) {
   const nb::handle handle(object);
   if (nb::hasattr(handle, "__dlpack_device__")) {
-    const nb::object device = handle.attr("__dlpack_device__")();
-    const auto type = static_cast<std::int32_t>(nb::cast<int>(nb::int_(device[0])));
-    if (!on_host({type, 0})) fail_device(argument, object);
+    if (!on_host({device_type(argument, object), 0})) fail_device(argument, object);
   }
   // The capsule is not consumed: it deletes its structure when it goes.
   array.keep = call_dlpack(argument, object);

@@ -2,7 +2,6 @@
 
 #include <instnorm/functional.h>
 
-#include <cstdint>
 #include <memory>
 #include <optional>
 
@@ -11,21 +10,10 @@
 #include "docs.h"
 #include "errors.h"
 #include "moments.h"
+#include "release.h"
 
 namespace instnorm::python {
 namespace {
-
-// Elements from which a call lets other threads of Python run meanwhile. Such a call takes about 15
-// us; below, two threads that compute and pass the lock to and fro take longer than one after the
-// other (10 us of waking for a call of 3 us at 16384 elements), and nobody notices so short a wait.
-constexpr std::int64_t kReleaseFrom = 65536;
-
-template <class Compute>
-void run(const Array& input, const Compute& compute) {
-  if (input.view.shape.product() < kReleaseFrom) return compute();
-  const nb::gil_scoped_release release;
-  compute();
-}
 
 Array optional_array(const Arguments& a, std::size_t i) {
   return read_optional(a.argument(i), a.optional(i));

@@ -33,6 +33,13 @@ void instance_norm_backward(const ConstView& x, const ConstView& grad_output,
   plan_and_run(backward_problem(x, grad_output, moments, gradients, options));
 }
 
+void instance_norm_double_backward(const ConstView& x, const ConstView& grad_output,
+                                   const Moments& moments, const GradientsOfGradients& given,
+                                   const SecondGradients& wanted,
+                                   const DoubleBackwardOptions& options) {
+  plan_and_run(double_backward_problem(x, grad_output, moments, given, wanted, options));
+}
+
 Moments moments(const ConstView& x, const MomentsOptions& options) {
   Moments result;
   plan_and_run(moments_problem(x, options, &result));

@@ -22,7 +22,7 @@ constexpr std::int64_t kTileBytes = 16 * 1024;
 
 template <class Predicate>
 bool all_operands(const Problem& p, const Predicate& holds) {
-  for (const Rows* rows : {&p.x, &p.g, &p.y}) {
+  for (const Rows* rows : {&p.x, &p.g, &p.u, &p.y, &p.grad_g}) {
     if (rows->defined() && !holds(*rows)) return false;
   }
   return true;
@@ -42,7 +42,7 @@ Plan make_plan(const Problem& p, const Machine& machine) {
       all_operands(p, [&](const Rows& rows) { return cpu::row_step(rows, p.N, p.C) != 0; });
   const std::int64_t row_bytes = std::max<std::int64_t>(1, p.L * size);
   plan.tile_rows = std::clamp<std::int64_t>(kTileBytes / row_bytes, 1, kTileRows);
-  const int operands = 1 + p.g.defined() + p.y.defined();
+  const int operands = 1 + p.g.defined() + p.u.defined() + p.y.defined() + p.grad_g.defined();
   plan.bytes = p.rows() * p.L * size * operands;
 
   // One thread or all of them: OpenMP's runtime ends the threads that a smaller team leaves over,
@@ -59,13 +59,14 @@ Plan make_plan(const Problem& p, const Machine& machine) {
     plan.why_split = "fewer rows than threads, too short to share";
   }
 
-  plan.columns = machine.columns && plan.split == Plan::Split::rows && !p.selects() &&
+  plan.columns = machine.columns && p.pass != Pass::double_backward &&
+                 plan.split == Plan::Split::rows && !p.selects() &&
                  !(p.g.defined() && p.activation != Activation::none) &&
                  all_operands(p, [&](const Rows& rows) { return cpu::columns(rows, p.C, size); });
   if (plan.columns) plan.tile_rows = kTileRows;
 
   const std::int64_t stream_from = plan.threads > 1 ? 2 * kStreamBytes : kStreamBytes;
-  if (!p.y.defined()) {
+  if (!p.y.defined() && !p.grad_g.defined()) {
     plan.why_stores = "nothing is stored";
   } else if (p.in_place) {
     plan.why_stores = "in place";

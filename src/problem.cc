@@ -24,7 +24,7 @@ void running_statistics(const Border& border, Problem& p, const Options& o) {
 
 const char* op_name(Pass pass) {
   static constexpr const char* kNames[] = {"instance_norm", "denormalize", "instance_norm_backward",
-                                           "moments"};
+                                           "moments", "instance_norm_double_backward"};
   return kNames[static_cast<std::size_t>(pass)];
 }
 
@@ -126,6 +126,58 @@ Problem backward_problem(const ConstView& x, const ConstView& grad_output, const
   p.eps = o.eps;
   p.weight_offset = o.weight_offset;
   p.activation = o.activation;
+  p.moments = &moments;
+  return p;
+}
+
+Problem double_backward_problem(const ConstView& x, const ConstView& grad_output,
+                                const Moments& moments, const GradientsOfGradients& given,
+                                const SecondGradients& wanted, const DoubleBackwardOptions& o) {
+  Problem p;
+  p.pass = Pass::double_backward;
+  Border border(op_name(p.pass), p);
+  border.input("x", x, o.data_format);
+  border.operand("grad_output", grad_output, p.g);
+  border.given_moments(moments);
+  border.param("weight", o.weight, true, p.weight);
+
+  const ConstView &u = given.grad_input, &a = given.grad_weight, &b = given.grad_bias;
+  if (!u.defined() && !a.defined() && !b.defined()) {
+    border.fail(
+        "nothing flows back: that to grad_input, grad_weight and grad_bias are all missing");
+  }
+  if (u.defined()) border.operand("that to grad_input", u, p.u);
+  border.param("that to grad_weight", a, true, p.u_weight);
+  border.param("that to grad_bias", b, true, p.u_bias);
+
+  const View &gx = wanted.x, &gw = wanted.weight, &gg = wanted.grad_output;
+  if (!gx.defined() && !gw.defined() && !gg.defined()) {
+    border.fail("no gradient is asked for: those of x, weight and grad_output are all missing");
+  }
+  if (gx.defined()) border.operand("gradient of x", gx, p.y);
+  if (gg.defined()) border.operand("gradient of grad_output", gg, p.grad_g);
+  border.param("gradient of weight", gw, true, p.grad_weight);
+  if (gw.defined() && gw.shape.rank() != (o.weight.defined() ? o.weight.shape.rank() : 1)) {
+    border.fail("gradient of weight must have the shape of weight, got " + gw.shape.str());
+  }
+  border.apart("gradient of x", gx, "that of grad_output", gg);
+  border.apart("gradient of weight", gw, "that of x", gx);
+  border.apart("gradient of weight", gw, "that of grad_output", gg);
+  for (const View* out : {&gx, &gw, &gg}) {
+    const char* arg = out == &gx   ? "gradient of x"
+                      : out == &gw ? "gradient of weight"
+                                   : "gradient of grad_output";
+    border.writes(arg, *out);
+    border.apart(arg, *out, "x", x);
+    border.apart(arg, *out, "grad_output", grad_output);
+    border.apart(arg, *out, "weight", o.weight);
+    border.apart(arg, *out, "that to grad_input", u);
+    border.apart(arg, *out, "that to grad_weight", a);
+    border.apart(arg, *out, "that to grad_bias", b);
+  }
+  p.use_input_stats = o.use_input_stats;
+  p.eps = o.eps;
+  p.weight_offset = o.weight_offset;
   p.moments = &moments;
   return p;
 }

@@ -12,7 +12,7 @@
 
 namespace instnorm {
 
-enum class Pass { normalize, denormalize, backward, moments };
+enum class Pass { normalize, denormalize, backward, moments, double_backward };
 
 // The public name of the function, as messages have it in brackets.
 const char* op_name(Pass pass);
@@ -69,12 +69,15 @@ struct Problem {
 
   Rows x;                 // what is read: the input (denormalize: the normalised one)
   Rows g;                 // grad_output, of a backward
+  Rows u;                 // what flows back to grad_input, of a double backward; may be undefined
   Rows y;                 // what is written: y, grad_input, or x again; undefined if nothing is
+  Rows grad_g;            // gradient of grad_output, of a double backward, whose y is that of x
   bool in_place = false;  // y is x or g
 
   Param weight, bias;
   Param running_mean, running_var;
   Param grad_weight, grad_bias;
+  Param u_weight, u_bias;  // what flows back to them, of a double backward
 
   Lengths lengths;
   Rows mask;  // one byte for each value of x
@@ -97,6 +100,10 @@ struct Problem {
 Problem normalize_problem(const ConstView& x, const View& y, const Options& options);
 Problem backward_problem(const ConstView& x, const ConstView& grad_output, const Moments& moments,
                          const Gradients& gradients, const BackwardOptions& options);
+Problem double_backward_problem(const ConstView& x, const ConstView& grad_output,
+                                const Moments& moments, const GradientsOfGradients& given,
+                                const SecondGradients& wanted,
+                                const DoubleBackwardOptions& options);
 Problem moments_problem(const ConstView& x, const MomentsOptions& options, Moments* moments);
 Problem denormalize_problem(const ConstView& y, const Moments& moments, const View& x,
                             const DenormalizeOptions& options);

@@ -124,6 +124,73 @@ AffineCoefficients inverse_affine(double mean, double std, double weight, double
   return k;
 }
 
+// Sums of a double backward over one row: those of g and of u about `centre`, and of u * g.
+struct DoubleSums {
+  GradientSums g, u;
+  double ug = 0.0;
+};
+
+// What flows back to the gradients of a row's weight and bias.
+struct RowCotangents {
+  double weight = 0.0, bias = 0.0;
+};
+
+struct DoubleCoefficients {
+  BackwardCoefficients grad_output;  // p * u + q * (x - centre) + r
+  BackwardCoefficients x;            // p * g + s * u + q * (x - centre) + r
+  double s = 0.0;
+  double weight = 0.0;  // the row's share of the gradient of the weight
+};
+
+inline bool fits_float(const DoubleCoefficients& k) {
+  return fits_float(k.grad_output) & fits_float(k.x) & float_factor(k.s);
+}
+
+// With xhat = (x - mean) * rstd, M = count, G = sum g, GX = sum g * xhat, U and UX the same of u,
+// and A = sum u * g - G * U / M - GX * UX / M, these are the derivatives of
+//   weight * rstd * A + a * GX + b * G
+// by g, x and weight. d rstd / dx = -rstd^2 * xhat / M and d xhat_j / dx_i = rstd * (delta_ij - 1 /
+// M - xhat_i * xhat_j / M). Where the moments are constants, of weight * rstd * sum u * g + a * GX
+// + b * G.
+inline DoubleCoefficients double_backward_coefficients(const DoubleSums& sums, RowCotangents of,
+                                                       double centre, double mean, double rstd,
+                                                       double weight, double count,
+                                                       bool constant_moments) {
+  const ParameterGradients g = parameter_gradients(sums.g, centre, mean, rstd);
+  const ParameterGradients u = parameter_gradients(sums.u, centre, mean, rstd);
+  // In units of xhat, about the mean.
+  const auto about_centre = [&](BackwardCoefficients& k, double xhat, double rest) {
+    k.centre = centre;
+    k.q = xhat * rstd;
+    k.r = rest - k.q * (mean - centre);
+  };
+  DoubleCoefficients k;
+  k.grad_output.centre = k.x.centre = centre;
+  if (rstd == 0.0) {  // the row is its bias
+    k.grad_output.r = of.bias;
+    return k;
+  }
+  k.grad_output.p = weight * rstd;
+  k.x.p = of.weight * rstd;
+  if (constant_moments) {
+    k.weight = rstd * sums.ug;
+    about_centre(k.grad_output, of.weight, of.bias);
+    return k;
+  }
+  const double share_g = g.weight / count,
+               share_u = u.weight / count;  // means of g * xhat, u * xhat
+  const double a = sums.ug - g.bias * u.bias / count - g.weight * share_u;
+  const double rate = weight * rstd * rstd;
+  k.weight = rstd * a;
+  about_centre(k.grad_output, of.weight - k.grad_output.p * share_u,
+               of.bias - k.grad_output.p * u.bias / count);
+  k.x.p -= rate * share_u;
+  k.s = -rate * share_g;
+  about_centre(k.x, rate * (2.0 * share_g * share_u - a / count) - of.weight * rstd * share_g,
+               (rate * (share_u * g.bias + share_g * u.bias) - of.weight * rstd * g.bias) / count);
+  return k;
+}
+
 // What one channel's instances give to the running statistics, added up in order. Those with fewer
 // than 2 values give nothing.
 struct RunningSums {

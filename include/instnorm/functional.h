@@ -120,6 +120,39 @@ INSTNORM_API void instance_norm_backward(const ConstView& x, const ConstView& gr
                                          const Moments& moments, const Gradients& gradients,
                                          const BackwardOptions& options = {});
 
+// What flows back to the results of a backward; at least one.
+struct GradientsOfGradients {
+  ConstView grad_input{};   // x's shape and dtype
+  ConstView grad_weight{};  // as Gradients has it
+  ConstView grad_bias{};
+};
+
+// And what of it is wanted for its arguments, and where it goes; at least one.
+struct SecondGradients {
+  View x{};       // x's shape and dtype, as grad_output's: may not be one of the arguments
+  View weight{};  // weight's shape; x's dtype or float32 (float64 for float64)
+  View grad_output{};
+};
+
+struct DoubleBackwardOptions {
+  ConstView weight{};  // these as in the backward
+  double eps = 1e-5;
+  bool use_input_stats = true;
+  DataFormat data_format = DataFormat::NCL;
+  double weight_offset = 0.0;
+};
+
+// Gradients of instance_norm_backward without lengths, mask, nan_policy and activation: with u, a,
+// b what flows back to grad_input, grad_weight and grad_bias, those of
+//   sum(u * grad_input) + sum(a * grad_weight) + sum(b * grad_bias)
+// at x, weight and grad_output, where the moments are x's own and move with it, or are constants.
+// The formulas stand in docs/math.md.
+INSTNORM_API void instance_norm_double_backward(const ConstView& x, const ConstView& grad_output,
+                                                const Moments& moments,
+                                                const GradientsOfGradients& given,
+                                                const SecondGradients& wanted,
+                                                const DoubleBackwardOptions& options = {});
+
 struct MomentsOptions {
   ConstView lengths{};
   ConstView mask{};

@@ -90,6 +90,57 @@ def version() -> str: ...
 def cpu_target() -> str: ...
 def available_cpu_targets() -> list[str]: ...
 def openmp_library() -> str: ...
+def normalize_tensor(
+    input: ArrayT,
+    running_mean: Array | None,
+    running_var: Array | None,
+    weight: Array | None,
+    bias: Array | None,
+    use_input_stats: bool,
+    momentum: float,
+    eps: float,
+    /,
+) -> ArrayT: ...
+def normalize_tensor_saving(
+    input: ArrayT,
+    running_mean: Array | None,
+    running_var: Array | None,
+    weight: Array | None,
+    bias: Array | None,
+    use_input_stats: bool,
+    momentum: float,
+    eps: float,
+    /,
+) -> tuple[ArrayT, object]: ...
+def saved_moments(moments: object, /) -> Moments: ...
+def backward_of_tensor(
+    grad_output: ArrayT,
+    input: ArrayT,
+    moments: object,
+    weight: ArrayT | None,
+    bias: ArrayT | None,
+    eps: float,
+    use_input_stats: bool,
+    needs_input: bool,
+    needs_weight: bool,
+    needs_bias: bool,
+    /,
+) -> tuple[ArrayT | None, ArrayT | None, ArrayT | None]: ...
+def double_backward_of_tensor(
+    to_input: ArrayT | None,
+    to_weight: ArrayT | None,
+    to_bias: ArrayT | None,
+    grad_output: ArrayT,
+    input: ArrayT,
+    moments: object,
+    weight: ArrayT | None,
+    eps: float,
+    use_input_stats: bool,
+    needs_grad_output: bool,
+    needs_input: bool,
+    needs_weight: bool,
+    /,
+) -> tuple[ArrayT | None, ArrayT | None, ArrayT | None]: ...
 def moments_empty(n: int, c: int) -> Moments: ...
 def moments_var(self: Moments, ddof: int) -> NDArray[np.float64]: ...
 def moments_std(self: Moments, ddof: int) -> NDArray[np.float64]: ...

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "cpu/parameter_gradient.h"
 #include "cpu/presence.h"
 #include "cpu/rows.h"
 #include "dtype.h"
@@ -234,23 +235,6 @@ void long_row(const Call& call, Row row, const RowGradients& gradients) {
     write_tile(p.y, tile, size, dx_buffer);
   });
   zero_tail(p.y, row.n, row.c, p.length(row.n), p.L, size);
-}
-
-// Over the instances in order, unless each has its own.
-void store_parameter_gradient(const Problem& p, const Param& out, const double* rows) {
-  if (!out.defined()) return;
-  for (std::int64_t c = 0; c < p.C; ++c) {
-    double sum = 0.0;
-    for (std::int64_t n = 0; n < p.N; ++n) {
-      const double value = rows[n * p.C + c];
-      if (out.per_instance) {
-        store_double(out.at(n, c), out.dtype, value);
-      } else {
-        sum += value;
-      }
-    }
-    if (!out.per_instance) store_double(out.at(0, c), out.dtype, sum);
-  }
 }
 
 // Rows that are columns, of any length: block by block, all at once. Returns false, with nothing

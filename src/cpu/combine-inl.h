@@ -140,6 +140,31 @@ HWY_INLINE void BlockBackward(D d, const G* g, const T* x, T* dx, size_t n,
                                         Constant(d, k.q), Constant(d, k.r)});
 }
 
+// p * g + s * u + q * (x - centre) + r
+template <class D, class T>
+struct DoubleValue {
+  const T *g, *u, *x;
+  hn::Vec<D> centre, p, s, q, r;
+  template <class Reader>
+  HWY_INLINE hn::Vec<D> operator()(const Reader& reader, size_t i) const {
+    const auto d = hn::Sub(reader.Load(x + i), centre);
+    const auto rest = hn::MulAdd(reader.Load(u + i), s, hn::MulAdd(d, q, r));
+    return hn::MulAdd(reader.Load(g + i), p, rest);
+  }
+};
+
+template <class D, class T>
+HWY_INLINE void BlockDouble(D d, const T* g, const T* u, const T* x, T* dx, size_t n, double centre,
+                            double p, double s, double q, double r, bool stream) {
+  if (s == 0.0 && q == 0.0 && r == 0.0) {
+    Combine<true>(d, dx, n, stream, ScaledValue<D, T>{g, Constant(d, p)});
+    return;
+  }
+  Combine<true>(d, dx, n, stream,
+                DoubleValue<D, T>{g, u, x, Constant(d, centre), Constant(d, p), Constant(d, s),
+                                  Constant(d, q), Constant(d, r)});
+}
+
 // g * slope of the activation at (x - centre) * a + b
 template <class D, class T, class Act>
 struct SlopeValue {

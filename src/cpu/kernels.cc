@@ -148,6 +148,16 @@ void Backward(In g, In x, Out dx, int64_t count, int64_t n, const BackwardColumn
 }
 
 template <class Compute, class T>
+void Double(In g, In u, In x, Out dx, int64_t count, int64_t n, const DoubleColumns& k,
+            bool stream) {
+  const VectorOf<Compute> d;
+  for (int64_t i = 0, at = 0; i < count; ++i, at += k.step) {
+    BlockDouble(d, Segment<T>(g, i), Segment<T>(u, i), Segment<T>(x, i), Segment<T>(dx, i),
+                static_cast<size_t>(n), k.centre[at], k.p[at], k.s[at], k.q[at], k.r[at], stream);
+  }
+}
+
+template <class Compute, class T>
 constexpr Kernels KernelsOf() {
   return {&Moments<Compute, T>,
           &Affine<Compute, T>,
@@ -155,6 +165,7 @@ constexpr Kernels KernelsOf() {
           &Slope<Compute, T>,
           {&Gradients<Compute, T, T>, &Backward<Compute, T, T>},
           {&Gradients<Compute, Compute, T>, &Backward<Compute, Compute, T>},
+          &Double<Compute, T>,
           &ForwardAlgebra<Compute>,
           &BackwardAlgebra<Compute>};
 }

@@ -45,6 +45,11 @@ struct BackwardColumns {
   std::int64_t step;
 };
 
+struct DoubleColumns {
+  const double *centre, *p, *s, *q, *r;
+  std::int64_t step;
+};
+
 // `scale` is 1 but for rows beyond the range of double.
 using MomentsKernel = void (*)(In x, std::int64_t count, std::int64_t n, double scale,
                                const MomentSums& out);
@@ -65,6 +70,10 @@ using GradientSumsKernel = void (*)(In g, In x, std::int64_t count, std::int64_t
 // dx may be g or x.
 using BackwardKernel = void (*)(In g, In x, Out dx, std::int64_t count, std::int64_t n,
                                 const BackwardColumns& k, bool stream);
+
+// p * g + s * u + q * (x - centre) + r
+using DoubleKernel = void (*)(In g, In u, In x, Out dx, std::int64_t count, std::int64_t n,
+                              const DoubleColumns& k, bool stream);
 
 // Both steps of a backward, for one type of g.
 struct GradientKernels {
@@ -105,6 +114,7 @@ struct Kernels {
   SlopeKernel slope;
   GradientKernels of_g;  // g as it is stored
   GradientKernels of_h;  // g in the compute type, as `slope` leaves it
+  DoubleKernel double_backward;
   RowsForwardKernel rows_forward;
   RowsBackwardKernel rows_backward;
 };

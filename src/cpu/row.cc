@@ -116,7 +116,8 @@ RowMoments given_moments(const Problem& p, Row row) {
 
 bool only_bias(const Problem& p, const RowMoments& moments) {
   if (p.pass == Pass::denormalize || by_running_statistics(p)) return false;
-  const bool given = p.pass == Pass::backward ? !p.use_input_stats : p.moments != nullptr;
+  const bool gradients = p.pass == Pass::backward || p.pass == Pass::double_backward;
+  const bool given = gradients ? !p.use_input_stats : p.moments != nullptr;
   return is_bias_whatever_x(moments.count, moments.variance(), p.eps, given);
 }
 
@@ -171,6 +172,19 @@ bool backward_of_row(const Problem& p, Row row, const GradientSums& sums, bool w
   gradients = parameter_gradients(sums, centre, mean, rstd);
   k = backward_coefficients(gradients, centre, mean, rstd, weight_at(p, row), moments.count,
                             !p.use_input_stats);
+  return wide || (single(p) && !fits_float(k));
+}
+
+bool double_backward_of_row(const Problem& p, Row row, const DoubleSums& sums, bool wide,
+                            DoubleCoefficients& k) {
+  const RowMoments moments = given_moments(p, row);
+  const double mean = moments.mean.hi, rstd = rstd_at(p, moments);
+  const auto cotangent = [&](const Param& of) {
+    return of.defined() ? load_double(of.at(row.n, row.c), of.dtype) : 0.0;
+  };
+  k = double_backward_coefficients(sums, {cotangent(p.u_weight), cotangent(p.u_bias)},
+                                   backward_centre(p, mean, wide), mean, rstd, weight_at(p, row),
+                                   moments.count, !p.use_input_stats);
   return wide || (single(p) && !fits_float(k));
 }
 

@@ -71,4 +71,8 @@ bool backward_is_wide(const Problem& problem, Row row);
 bool backward_of_row(const Problem& problem, Row row, const GradientSums& sums, bool wide,
                      ParameterGradients& gradients, BackwardCoefficients& k);
 
+// The same for a double backward.
+bool double_backward_of_row(const Problem& problem, Row row, const DoubleSums& sums, bool wide,
+                            DoubleCoefficients& k);
+
 }  // namespace instnorm::cpu

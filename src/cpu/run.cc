@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "cpu/backward.h"
+#include "cpu/double_backward.h"
 #include "cpu/forward.h"
 #include "cpu/moments_out.h"
 #include "cpu/parallel.h"
@@ -37,6 +38,7 @@ void run(const Problem& problem, const Plan& plan, const KernelTable& kernels) {
   const Call call(problem, plan, kernels);
   if (problem.nan_policy == NanPolicy::raise) refuse_nan(call);
   if (problem.pass == Pass::backward) return backward(call);
+  if (problem.pass == Pass::double_backward) return double_backward(call);
   const MomentsOut out(problem);
   forward(call, out);
   out.update_running_statistics();

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 
+import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -45,6 +46,23 @@ def test_the_readme_shows_what_the_program_prints():
     printed = subprocess.run([BUILD / "examples" / "example_first"], capture_output=True, text=True,
                              check=True).stdout
     assert f"prints `{printed.strip()}`" in text_of("README.md")
+
+
+def test_the_readmes_python_runs():
+    instnorm = pytest.importorskip("instnorm", reason="needs the package")
+    x = np.random.default_rng(0).standard_normal((2, 3, 50))
+    arrays, torch_lines = fenced(text_of("README.md"), "python")
+    names = {"instnorm": instnorm, "x": x}
+    exec(arrays, names)
+    assert names["x"] is not x and np.allclose(names["x"], x) and abs(names["y"].mean()) < 1e-12
+
+    torch = pytest.importorskip("torch", reason="needs PyTorch")
+    assert len(torch_lines.splitlines()) == 3
+    model = torch.nn.Sequential(torch.nn.InstanceNorm1d(3), torch.nn.GroupNorm(3, 3), torch.nn.GroupNorm(1, 3))
+    names = {"model": model, "x": torch.from_numpy(x).float()}
+    exec(torch_lines, names)
+    assert names["model"] is model and names["loss"].item() == pytest.approx(1, abs=1e-3)
+    assert [type(m).__module__.split(".")[0] for m in model] == ["instnorm", "instnorm", "torch"]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

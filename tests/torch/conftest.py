@@ -14,3 +14,12 @@ def same_random_numbers() -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(20240229)
         yield
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Inputs are small: beside other work, threads would wait for each other most of the time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -171,6 +171,10 @@ def test_group_norm_of_every_pair_of_dtypes(x, parameters):
         assert mine(torch.randn(2, 4, 8).to(x)).dtype == expected.dtype
 
 
+@pytest.mark.skipif(
+    not hasattr(torch.compiler, "is_exporting"),
+    reason="PyTorch 2.6 does not tell strict export from torch.compile",
+)
 def test_group_norm_exported_is_group_norm():
     mine = it.convert(GROUP(**GROUPED))
     program = torch.export.export(mine, (torch.randn(2, 4, 8),))

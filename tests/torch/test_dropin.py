@@ -8,6 +8,8 @@ import warnings
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 pytest.importorskip("expecttest", reason="PyTorch's samples need the package expecttest")
 
@@ -74,9 +76,12 @@ def gradient_samples():
 
 
 def test_op_samples_pass_gradcheck_and_gradgradcheck():
+    """Along random directions: element by element test_gradients does it, on smaller inputs."""
     for f, tensors in gradient_samples():
-        assert torch.autograd.gradcheck(f, tensors, check_forward_ad=True)
-        assert torch.autograd.gradgradcheck(f, tensors, check_fwd_over_rev=True, gen_non_contig_grad_outputs=True)
+        assert torch.autograd.gradcheck(f, tensors, check_forward_ad=True, fast_mode=True)
+        assert torch.autograd.gradgradcheck(
+            f, tensors, check_fwd_over_rev=True, gen_non_contig_grad_outputs=True, fast_mode=True
+        )
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -105,6 +110,49 @@ def test_module_samples_give_the_reference_values(dtype, training):
         (g,) = torch.autograd.grad(y, x, cotangent)
         (h,) = torch.autograd.grad(expected, x, cotangent.double())
         oracle.assert_gradient(g, h.double())
+
+
+def modules(dtype, training):
+    """Each of PyTorch's module samples: ours, PyTorch's, and an input that requires grad."""
+    classes = it.InstanceNorm1d, torch.nn.InstanceNorm1d
+    for sample in MODULE.module_inputs_func(
+        MODULE, device="cpu", dtype=dtype, requires_grad=True, training=training
+    ):
+        args, kwargs = sample.constructor_input.args, sample.constructor_input.kwargs
+        layers = [cls(*args, **kwargs).to(dtype).train(training) for cls in classes]
+        yield *layers, sample.forward_input.args[0]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_module_samples_in_16_bits(dtype, training):
+    """PyTorch keeps the statistics of these in 16 bits: near the reference, not near it."""
+    for mine, theirs, x in modules(dtype, training):
+        y, like = mine(x), theirs(x)
+        assert (y.shape, y.dtype, y.stride()) == (like.shape, like.dtype, like.stride())
+        rows = x if x.dim() == 3 else x[None]
+        stats = (mine.running_mean, mine.running_var) if mine.track_running_stats and not training else None
+        oracle.assert_close(y, oracle.exact(rows, mine.weight, mine.bias, mine.eps, stats).reshape(x.shape))
+        y.float().sum().backward()
+        assert x.grad.dtype == dtype
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_module_samples_with_any_strides_and_second_derivatives(training):
+    """TestModule's non_contiguous_tensors, grad, gradgrad and if_train_and_eval_modes_differ."""
+    for mine, _, x in modules(torch.float64, training):
+        y = mine(x)
+        strided = torch.stack([x.detach(), x.detach()], -1)[..., 0].requires_grad_()
+        assert not strided.is_contiguous()
+        torch.testing.assert_close(mine(strided), y, rtol=0, atol=0)
+        g = torch.stack([torch.randn_like(y)] * 2, -1)[..., 0]
+        gradients = torch.autograd.grad(mine(strided), strided, g), torch.autograd.grad(y, x, g.contiguous())
+        torch.testing.assert_close(*gradients, rtol=0, atol=0)
+        assert torch.autograd.gradcheck(mine, x, fast_mode=True)
+        if training or not mine.track_running_stats:
+            assert torch.autograd.gradgradcheck(mine, x, fast_mode=True)
+        other = mine.train(not training)(x)
+        assert torch.equal(other, y) != mine.track_running_stats
 
 
 @pytest.mark.parametrize("affine", [False, True])
@@ -161,6 +209,61 @@ def test_every_layout_gives_a_contiguous_fresh_result(name, grad):
     assert y.is_contiguous() and y.storage_offset() == 0 and y.requires_grad == grad
     assert y.untyped_storage().nbytes() == y.numel() * 4 and y.untyped_storage().resizable()
     oracle.assert_close(y, oracle.exact(x))
+
+
+@st.composite
+def calls(draw):
+    """An input of any rank, strides and dtype, and options, as keyword arguments."""
+    dtype = draw(st.sampled_from(oracle.FLOATS))
+    rest = [st.integers(1, 9)] * draw(st.integers(1, 3))
+    shape = draw(st.tuples(st.integers(1, 4), st.integers(1, 5), *rest))
+    if torch.Size(shape[2:]).numel() == 1:
+        shape = (*shape[:-1], 2)
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**20)))
+    order = draw(st.permutations(range(len(shape))))
+    steps = [draw(st.integers(1, 3)) for _ in shape]
+    # Memory with gaps, in any order of dimensions.
+    room = torch.randn([shape[i] * steps[i] for i in order], generator=generator)
+    x = room[tuple(slice(None, None, steps[i]) for i in order)]
+    x = x.permute([order.index(i) for i in range(len(shape))])
+    x = (x * draw(st.sampled_from([1e-3, 1.0, 30.0])) + draw(st.sampled_from([0.0, 1.0, -30.0]))).to(dtype)
+    if draw(st.booleans()):
+        x = x[:1].expand(shape)
+    c = shape[1]
+    options = {"eps": draw(st.sampled_from([1e-5, 0.1])), "momentum": draw(st.sampled_from([0.1, 1.0, 0.0]))}
+    if draw(st.booleans()):
+        options["weight"] = torch.randn(c, generator=generator).to(dtype)
+    if draw(st.booleans()):
+        options["bias"] = torch.randn(c, generator=generator).to(dtype)
+    if draw(st.booleans()):
+        options["running_mean"] = torch.randn(c, generator=generator).to(dtype)
+        options["running_var"] = (torch.rand(c, generator=generator) + 0.5).to(dtype)
+        options["use_input_stats"] = draw(st.booleans())
+    return x, options
+
+
+@settings(max_examples=200, deadline=None)
+@given(call=calls())
+def test_any_call_is_right_and_has_pytorchs_form(call):
+    x, options = call
+    mine, theirs = copy.deepcopy(options), copy.deepcopy(options)
+    y, like = ours.instance_norm(x, **mine), F.instance_norm(x, **theirs)
+    assert (y.shape, y.dtype, y.stride()) == (like.shape, like.dtype, like.stride())
+    evaluating = not options.get("use_input_stats", True)
+    stats = (options["running_mean"], options["running_var"]) if evaluating else None
+    expected = oracle.exact(x, options.get("weight"), options.get("bias"), options["eps"], stats)
+    # As good as promised, or no further than PyTorch.
+    try:
+        oracle.assert_close(y, expected)
+    except AssertionError:
+        assert (y.double() - expected).abs().max() <= (like.double() - expected).abs().max()
+    if "running_mean" in options and not evaluating:
+        momentum = options["momentum"]
+        updated = oracle.running(x, options["running_mean"], options["running_var"], momentum)
+        # The statistics of a row are right relative to its spread.
+        var = x.double().flatten(2).var(2, unbiased=True).max().item()
+        for name, value, spread in zip(("running_mean", "running_var"), updated, (var**0.5, 2 * var)):
+            oracle.assert_close(mine[name], value, 1 + momentum * spread)
 
 
 @pytest.mark.parametrize("n, c, length", [(0, 3, 4), (2, 0, 4), (2, 3, 0), (0, 3, 1)])

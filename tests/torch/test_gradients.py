@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
 
 import torch_oracle as oracle
-from instnorm.torch import functional as ours
+from instnorm.torch import _formulas, functional as ours
 from torch_oracle import leaf
 
 NAMES = ("input", "weight", "bias")
@@ -58,6 +58,44 @@ def test_bias_without_weight_keeps_what_flows_through_its_gradient():
     gx, gb = torch.autograd.grad(y, (x, b), g, create_graph=True)
     (gg,) = torch.autograd.grad(gb.square().sum(), g)
     torch.testing.assert_close(gg, (2 * gb)[None, :, None].expand(2, 3, 5))
+
+
+@pytest.mark.parametrize("evaluating", [False, True])
+def test_second_derivatives_are_the_kernels(evaluating, monkeypatch):
+    for name in ("normalize", "instance_norm"):
+        monkeypatch.setattr(_formulas, name, lambda *a, **k: pytest.fail("the formulas were asked"))
+    f, given = function(NAMES, arguments(evaluating)), tensors(NAMES)
+    assert gradgradcheck(f, given, gen_non_contig_grad_outputs=True)
+    # What does not flow back counts as 0, what is not asked for is not needed.
+    x, w, b = given
+    gx, gw, gb = torch.autograd.grad(f(x, w, b), (x, w, b), torch.ones(2, 3, 5).double(), create_graph=True)
+    for t in (gx, gw) if not evaluating else (gw,):
+        scalar = t.pow(2).sum()
+        (alone,) = torch.autograd.grad(scalar, x, retain_graph=True)
+        _, among = torch.autograd.grad(scalar, (w, x), retain_graph=True, allow_unused=True)
+        torch.testing.assert_close(alone, among, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("mean", [0.0, 1e6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_gradient_penalty_in_other_dtypes(dtype, mean):
+    """Of x as it is rounded, by the definition in float64."""
+    mean = mean if dtype == torch.float32 else mean / 1e5
+    x, w = leaf(2, 3, 200, dtype=dtype, mean=mean), leaf(3, dtype=torch.float32)
+    g = torch.randn(2, 3, 200).to(dtype)
+
+    def penalty(f, x, w, g):
+        (gx,) = torch.autograd.grad(f(x, weight=w), x, g, create_graph=True)
+        return torch.autograd.grad(gx.double().pow(3).sum(), (x, w))
+
+    mine = penalty(ours.instance_norm, x, w, g)
+    wide = [t.detach().double().requires_grad_() for t in (x, w)]
+    expected = penalty(oracle.normalize, *wide, g.double())
+    # The first gradient is rounded to its dtype, which its square has twice, what flows back to it once
+    # more, and the result: 4 roundings of half an ulp, of sums of four terms that partly cancel.
+    bound = max(16 * oracle.HALF_ULP[dtype], 16e-6)
+    for found, right in zip(mine, expected):
+        assert (found.double() - right).abs().max() <= bound * right.abs().max()
 
 
 def test_third_derivatives():

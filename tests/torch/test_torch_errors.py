@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 import instnorm.torch as it
+import torch_oracle as oracle
 from instnorm.torch import functional as ours
 
 X = torch.randn(4, 3, 5)
@@ -108,6 +109,8 @@ FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 @pytest.mark.parametrize("weight", [None, *FLOATS])
 @pytest.mark.parametrize("x", FLOATS)
 def test_every_combination_of_dtypes(x, weight, bias, tracked):
+    if not oracle.NEW and tracked not in (None, weight or x):
+        pytest.skip("this PyTorch refuses running statistics of another dtype")
     w, b = (None if t is None else ones(3, dtype=t) for t in (weight, bias))
     mean, var = (None, None) if tracked is None else (zeros(3, dtype=tracked), ones(3, dtype=tracked))
     same(X.to(x), mean, var, w, b)
@@ -115,6 +118,7 @@ def test_every_combination_of_dtypes(x, weight, bias, tracked):
         same(X.to(x), mean, var, w, b, False)
 
 
+@oracle.newer
 @pytest.mark.parametrize("buffers", [torch.int64, torch.bool, torch.float64, torch.float16])
 def test_buffers_of_other_dtypes_get_what_pytorch_gives_them(buffers):
     mine, theirs = ([zeros(3, dtype=buffers), ones(3, dtype=buffers)] for _ in range(2))
@@ -139,11 +143,11 @@ def test_nothing_is_written_when_something_is_wrong(error):
     assert not mean.any() and bool((var == 1).all())
 
 
-@pytest.mark.parametrize("constructor", [
+@pytest.mark.parametrize("constructor", oracle.available([
     dict(num_features=3), dict(num_features=3, affine=True), dict(num_features=3, track_running_stats=True),
     dict(num_features=3, affine=True, bias=False), dict(num_features=3, momentum=None, track_running_stats=True),
     dict(num_features=3, affine=True, track_running_stats=True),
-], ids=str)
+]), ids=str)
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4, 5), (4, 5, 6), (5, 6), (4, 3, 1), (3, 1), (2, 3, 8), (3, 8), (2, 3, 0)], ids=str)
 @pytest.mark.parametrize("training", [True, False])
 def test_the_layer(constructor, shape, training):

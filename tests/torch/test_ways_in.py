@@ -77,7 +77,8 @@ def test_inference_mode_gives_inference_tensors_and_counts_no_versions():
         made_inside = layer()
     with pytest.raises(RuntimeError, match="Inplace update to inference tensor outside InferenceMode"):
         made_inside(torch.randn(2, 3, 8))
-    assert made_inside.eval()(torch.randn(2, 3, 8)).shape == (2, 3, 8)
+    if oracle.NEW:  # before, eval wrote to running statistics too
+        assert made_inside.eval()(torch.randn(2, 3, 8)).shape == (2, 3, 8)
 
 
 def test_versions_of_running_statistics():
@@ -145,6 +146,19 @@ def test_compile_makes_one_graph_without_breaks():
     assert explained.graph_break_count == 0 and explained.graph_count == 1
 
 
+def test_compile_of_many_shapes_is_compiled_twice():
+    """Once for the first shape and once for all others, in training and in eval."""
+    from torch._dynamo.testing import CompileCounter
+
+    for training in (True, False):
+        torch.compiler.reset()
+        counter, norm = CompileCounter(), layer().train(training)
+        compiled = torch.compile(norm, backend=counter, fullgraph=True)
+        for n, length in ((2, 20), (3, 30), (4, 40), (5, 50), (3, 60)):
+            compiled(torch.randn(n, 3, length))
+        assert counter.frame_count == 2
+
+
 def test_compile_raises_pytorchs_errors():
     torch.compiler.reset()
     f = torch.compile(ours.instance_norm, backend="eager")
@@ -173,6 +187,8 @@ def test_compile_of_transforms(transform):
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("strict", [True, False])
 def test_export_keeps_pytorchs_operator(training, strict):
+    if strict and not hasattr(torch.compiler, "is_exporting"):
+        pytest.skip("PyTorch 2.6 does not tell strict export from torch.compile")
     torch.compiler.reset()
     norm, x = layer().train(training), torch.randn(2, 3, 50)
     shapes = {"input": {0: torch.export.Dim("n"), 2: torch.export.Dim("length")}}
@@ -183,21 +199,33 @@ def test_export_keeps_pytorchs_operator(training, strict):
     torch.testing.assert_close(program.module()(far(3, 3, 40) - MEAN), twin(far(3, 3, 40) - MEAN), atol=9, rtol=9)
     saved = io.BytesIO()
     torch.export.save(program, saved)
+    mutated = set(program.run_decompositions().graph_signature.buffers_to_mutate.values())
+    assert mutated == ({"running_mean", "running_var"} if training or not oracle.NEW else set())
 
 
 @pytest.mark.parametrize("dynamo", [True, False])
 @pytest.mark.parametrize("track", [True, False])
-def test_onnx_export_gives_the_standard_operator(dynamo, track):
+def test_onnx_export_gives_the_standard_operator(dynamo, track, tmp_path):
     onnx = pytest.importorskip("onnx", reason="needs the package onnx")
     if dynamo:
         pytest.importorskip("onnxscript", reason="needs the package onnxscript")
+    runtime = pytest.importorskip("onnxruntime", reason="needs the package onnxruntime")
+    if dynamo and track and not oracle.NEW:
+        pytest.skip("this PyTorch exports its own layer so that no runtime takes it")
     model = torch.nn.Sequential(torch.nn.Conv1d(2, 3, 3), layer(track)).eval()
-    file = io.BytesIO()
+    if track:
+        model[1].running_mean.normal_()
+        model[1].running_var.uniform_(0.5, 2)
+    x, file = torch.randn(2, 2, 30), str(tmp_path / "model.onnx")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(model, (torch.randn(2, 2, 30),), file, dynamo=dynamo)
-    types = {node.op_type for node in onnx.load_from_string(file.getvalue()).graph.node}
+        torch.onnx.export(model, (x,), file, dynamo=dynamo)
+    types = {node.op_type for node in onnx.load(file).graph.node}
     assert ("BatchNormalization" if track else "InstanceNormalization") in types
+    session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    # The runtime's own arithmetic, in float32 with sums in order: of 28 values.
+    torch.testing.assert_close(torch.from_numpy(found), model(x).detach(), rtol=1e-5, atol=1e-5)
 
 
 def test_jit_trace_and_script_take_pytorchs_operator():
@@ -334,13 +362,10 @@ def test_deterministic_algorithms():
 
 def test_same_bits_alone_and_in_a_batch_and_for_any_number_of_threads():
     x = torch.randn(16, 3, 5000)
-    threads = torch.get_num_threads()
     y = ours.instance_norm(x)
-    try:
-        torch.set_num_threads(1)
-        torch.testing.assert_close(ours.instance_norm(x), y, rtol=0, atol=0)
-    finally:
+    for threads in (2, 4):
         torch.set_num_threads(threads)
+        torch.testing.assert_close(ours.instance_norm(x), y, rtol=0, atol=0)
     torch.testing.assert_close(ours.instance_norm(x[5:6]), y[5:6], rtol=0, atol=0)
 
 
@@ -357,6 +382,27 @@ def test_the_operators_of_compile_are_well_behaved():
     wide = [t.detach().double().requires_grad_() for t in (x - MEAN, w, b)]
     assert torch.autograd.gradgradcheck(
         lambda x, w, b: torch.ops.instnorm.normalize(x, w, b, None, None, 1e-5, *nothing, None, None, None)[0], wide
+    )
+
+
+@pytest.mark.parametrize("option", ["running", "lengths", "mask", "given"])
+def test_the_operators_with_every_kind_of_argument(option):
+    """Schemas, shapes and registrations; test_compile and the extras' tests run them."""
+    x, w, b = torch.randn(2, 3, 8, requires_grad=True), torch.rand(3), torch.rand(2, 3)
+    statistics = (torch.randn(3), torch.rand(3) + 0.5) if option == "running" else (None, None)
+    lengths = torch.tensor([8, 3]) if option == "lengths" else None
+    mask = torch.rand(2, 8) < 0.7 if option == "mask" else None
+    given = [torch.rand(2, 3).double() + 2 for _ in range(3)] if option == "given" else [None] * 3
+    rest = (lengths, mask, "propagate", "NCL", 1.0, "silu")
+    checks = ("test_schema", "test_autograd_registration", "test_faketensor")
+    arguments = (x, w, b, *statistics, 1e-5, *rest, *given)
+    torch.library.opcheck(torch.ops.instnorm.normalize.default, arguments, test_utils=checks)
+    _, *m = torch.ops.instnorm.normalize(*arguments)
+    constant = option in ("running", "given")
+    torch.library.opcheck(
+        torch.ops.instnorm.normalize_backward.default,
+        (torch.randn(2, 3, 8), x, w, b, *(t.detach() for t in m), 1e-5, constant, *rest),
+        test_utils=checks,
     )
 
 

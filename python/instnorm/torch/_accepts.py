@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ._call import Call
+
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 HALVES = (torch.float16, torch.bfloat16)
 _PLAIN = (Tensor, torch.nn.Parameter)
@@ -29,8 +31,12 @@ def parameters(dtype: torch.dtype, weight: Tensor | None, bias: Tensor | None, t
     )
 
 
-def numbers(use_input_stats: object, momentum: object, eps: object) -> bool:
-    return type(use_input_stats) is bool and type(momentum) is float and type(eps) is float
+def numbers(call: Call) -> bool:
+    return (
+        type(call.use_input_stats) is bool
+        and type(call.momentum) is float
+        and type(call.eps) is float
+    )
 
 
 def per_instance(*parameters: Tensor | None) -> bool:
@@ -38,27 +44,23 @@ def per_instance(*parameters: Tensor | None) -> bool:
     return any(isinstance(p, Tensor) and p.dim() == 2 for p in parameters)
 
 
-def writable(buffer: Tensor) -> bool:
-    """An inference tensor is not, outside of inference mode."""
-    return not buffer.is_inference() or torch.is_inference_mode_enabled()
-
-
-def call(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    use_input_stats: bool,
-) -> bool:
-    """For tensors of any kind, by what is known without their values."""
-    if input.dim() < 3 or input.numel() == 0 or input.dtype not in _FLOATS:
+def buffer(running: Tensor, written: bool) -> bool:
+    """Has it no gradient, and may it be written? An inference tensor may not, outside of its mode."""
+    if running.requires_grad and torch.is_grad_enabled():
         return False
-    if use_input_stats and input.shape[2:].numel() == 1:
+    return not written or not running.is_inference() or torch.is_inference_mode_enabled()
+
+
+def call(given: Call, needs_variance: bool) -> bool:
+    """For tensors of any kind, by what is known without their values."""
+    input, running_mean, running_var, weight, bias = given.tensors()
+    if input is None or input.dim() < 3 or input.numel() == 0 or input.dtype not in _FLOATS:
+        return False
+    if needs_variance and input.shape[2:].numel() == 1:
         return False
     if input.layout != torch.strided or (running_mean is None) != (running_var is None):
         return False
-    if running_mean is None and not use_input_stats:
+    if running_mean is None and not given.use_input_stats:
         return False
     channels = input.shape[1]
     for t in (running_mean, running_var, weight, bias):

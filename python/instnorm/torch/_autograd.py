@@ -1,8 +1,8 @@
 """Gradients of instance_norm by the kernels.
 
 What is saved is the input, not the result, so that the result may be changed in place afterwards.
-First derivatives come from the kernel of the backward pass. Where they are to be differentiated
-themselves, they are taken through the formulas, so that every order is right.
+First derivatives come from the kernels of the backward pass; without extras second ones do too. Beyond
+that they are taken through the formulas, so that every order is right.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from . import _formulas, _kernels
-from ._extras import Extras
+from ._call import Call
+from ._extras import NONE, Extras
 from ._modes import special
+from ._moments import Moments
 
 
 def vjp(
@@ -51,28 +53,150 @@ def vjp(
 
 
 class InstanceNorm(torch.autograd.Function):
+    """Without extras: as little as possible around the kernels."""
+
     @staticmethod
     def forward(
         ctx: Any,
         input: Tensor,
-        weight: Tensor | None,
-        bias: Tensor | None,
         running_mean: Tensor | None,
         running_var: Tensor | None,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        use_input_stats: bool,
+        momentum: float,
+        eps: float,
+    ) -> Tensor:
+        y, ctx.moments = _kernels.normalize_tensor_saving(
+            input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps
+        )
+        if running_mean is not None and use_input_stats:
+            _kernels.changed(running_mean, running_var)
+        ctx.save_for_backward(input, weight)
+        # No gradient depends on its values, so they may change.
+        ctx.rest = bias, eps, use_input_stats
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> Any:
+        input, weight = ctx.saved_tensors
+        bias, eps, use_input_stats = ctx.rest
+        needs = ctx.needs_input_grad
+        if not special():
+            backward = apply_backward if torch.is_grad_enabled() else _kernels.backward_of_tensor
+            try:
+                gx, gw, gb = backward(
+                    grad_output, input, ctx.moments, weight, bias, eps, use_input_stats,
+                    needs[0], needs[3], needs[4],
+                )
+                return gx, None, None, gw, gb, None, None, None
+            except (TypeError, ValueError):
+                pass  # an exotic grad_output: the formulas take all
+        constants = _constants(ctx.moments, use_input_stats)
+        gx, gw, gb = _gradients((input, weight, bias), grad_output, eps, constants)
+        return gx, None, None, gw, gb, None, None, None
+
+
+def _constants(moments: object, use_input_stats: bool) -> Moments | None:
+    """Running statistics, as the formulas take them."""
+    return None if use_input_stats else _kernels.tensors(_kernels.saved_moments(moments))
+
+
+def _gradients(
+    inputs: Sequence[Tensor | None], grad_output: Tensor, eps: float, constants: Moments | None
+) -> tuple[Tensor | None, ...]:
+    """Of input, weight and bias by the formulas."""
+
+    def formula(x: Tensor, w: Tensor | None, b: Tensor | None) -> tuple[Tensor]:
+        return (_formulas.normalize(x, w, b, eps, NONE, constants, constants is not None)[0],)
+
+    return vjp(formula, inputs, (grad_output,))
+
+
+class InstanceNormGradient(torch.autograd.Function):
+    """The backward of that as a function with gradients of its own: second derivatives."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        grad_output: Tensor,
+        input: Tensor,
+        moments: object,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        eps: float,
+        use_input_stats: bool,
+        *needs: bool,
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        ctx.save_for_backward(grad_output, input, weight)
+        ctx.rest = moments, bias, eps, use_input_stats
+        ctx.set_materialize_grads(False)
+        return _kernels.backward_of_tensor(
+            grad_output, input, moments, weight, bias, eps, use_input_stats, *needs
+        )
+
+    @staticmethod
+    def backward(
+        ctx: Any, to_input: Tensor | None, to_weight: Tensor | None, to_bias: Tensor | None
+    ) -> Any:
+        grad_output, input, weight = ctx.saved_tensors
+        moments, bias, eps, use_input_stats = ctx.rest
+        cotangents = to_input, to_weight, to_bias
+        if all(t is None for t in cotangents):
+            return (None,) * 10
+        needs = ctx.needs_input_grad
+        found: Sequence[Tensor | None] | None = None
+        if not torch.is_grad_enabled() and not special():
+            try:
+                found = _kernels.double_backward_of_tensor(
+                    to_input, to_weight, to_bias, grad_output, input, moments, weight, eps,
+                    use_input_stats, needs[0], needs[1], needs[3],
+                )
+            except (TypeError, ValueError):
+                pass  # exotic cotangents
+        if found is None:
+            constants = _constants(moments, use_input_stats)
+
+            def first(g: Tensor, *inputs: Tensor | None) -> tuple[Tensor, ...]:
+                grads = _gradients(inputs, g, eps, constants)
+                return tuple(input.new_empty(0) if t is None else t for t in grads)
+
+            found = vjp(first, (grad_output, input, weight, bias), cotangents)
+        gg, gx, gw, *_ = found
+        return gg, gx, None, gw, None, None, None, None, None, None
+
+
+# What Function.apply comes to where no transform is active, which their callers have made sure of.
+apply_plain: Callable[..., Tensor] = super(torch.autograd.Function, InstanceNorm).apply
+apply_backward: Callable[..., tuple[Tensor | None, ...]] = super(
+    torch.autograd.Function, InstanceNormGradient
+).apply
+
+
+class InstanceNormWithExtras(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        input: Tensor,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        weight: Tensor | None,
+        bias: Tensor | None,
         use_input_stats: bool,
         momentum: float,
         eps: float,
         extras: Extras,
         given: Moments | None,
         return_moments: bool,
-    ) -> Any:
-        y, ctx.moments = _kernels.normalize_and_moments(
-            input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps, extras, given
+    ) -> tuple[Tensor, ...]:
+        call = Call(
+            input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps
         )
+        y, ctx.moments = _kernels.normalize_and_moments(call, extras, given)
         ctx.save_for_backward(input, weight, bias, extras.lengths, extras.mask)
         ctx.rest = (eps, extras, not use_input_stats, given is not None)
         if not return_moments:
-            return y
+            return (y,)
         ctx.set_materialize_grads(False)
         moments = _kernels.tensors(ctx.moments)
         ctx.mark_non_differentiable(moments.count)
@@ -93,12 +217,16 @@ class InstanceNorm(torch.autograd.Function):
         if grads is None:
             constants = _kernels.tensors(ctx.moments) if running or given else None
 
-            def formula(*inputs: Any) -> tuple[Tensor, ...]:
-                y, m = _formulas.normalize(*inputs, eps, extras, constants, running)
+            def formula(x: Tensor, w: Tensor | None, b: Tensor | None) -> tuple[Tensor, ...]:
+                y, m = _formulas.normalize(x, w, b, eps, extras, constants, running)
                 return y, *m
 
             grads = vjp(formula, (input, weight, bias), (grad_output, *grad_moments))
-        return *grads, None, None, None, None, None, None, None, None
+        gx, gw, gb = grads
+        return gx, None, None, gw, gb, *[None] * 6
+
+
+apply_with_extras: Callable[..., tuple[Tensor, ...]] = InstanceNormWithExtras.apply
 
 
 def _by_kernels(

@@ -30,7 +30,8 @@ class ChannelGroupNorm(torch.nn.GroupNorm):
     ) -> Tensor:
         """Normalise; ``lengths`` and ``mask``, of (N, C, L) only, as in `functional.instance_norm`."""
         if isinstance(input, Proxy) and _is_inside(self, input):
-            return _fx_node(self, input, lengths, mask)  # type: ignore[no-any-return]
+            y: Tensor = _fx_node(self, input, lengths, mask)
+            return y
         if lengths is None and mask is None:
             if not self._normalises_instances(input) or input.shape[2] == 1 or not _ours(input):
                 return super().forward(input)
@@ -133,7 +134,7 @@ def _computes_itself(cls: type[torch.nn.Module], base: type[torch.nn.Module]) ->
     return any(name in vars(c) for c in above for name in _COMPUTING)
 
 
-def _converted(cls: type[Any], base: type[torch.nn.Module], parametrized: bool) -> type[Any]:
+def _converted(cls: Any, base: Any, parametrized: bool) -> type[Any]:
     if cls is base:
         return _BECOMES[base]
     if not parametrized:
@@ -151,14 +152,14 @@ def _mixed(cls: type[Any], base: type[torch.nn.Module]) -> type[Any]:
 
     def reduce(self: Any, protocol: int) -> Any:
         # Pickled as what it was, to be converted again.
-        _, _, *rest = object.__reduce_ex__(self, protocol)
-        return _unpickle, (cls, base), *rest
+        found: Any = object.__reduce_ex__(self, protocol)
+        return _unpickle, (cls, base), *found[2:]
 
     members = {"__reduce_ex__": reduce, "__module__": cls.__module__, "__qualname__": cls.__qualname__}
     return type(cls.__name__, (cls, _BECOMES[base]), members)
 
 
-def _unpickle(cls: type[Any], base: type[torch.nn.Module]) -> torch.nn.Module:
-    made = _mixed(cls, base)
+def _unpickle(cls: Any, base: Any) -> torch.nn.Module:
+    made: Any = _mixed(cls, base)
     layer: torch.nn.Module = made.__new__(made)
     return layer

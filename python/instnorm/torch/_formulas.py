@@ -7,10 +7,13 @@ the kernels can do, they do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ._call import Call
 from ._extras import Extras, layout, present
 from ._moments import Moments
 
@@ -51,13 +54,13 @@ def _channels(parameter: Tensor, like: Tensor) -> Tensor:
     return parameter.to(like.dtype).unsqueeze(-1)
 
 
-def _activate(z: Tensor, activation: str | None) -> Tensor:
-    if activation is None:
-        return z
-    if activation == "gelu_tanh":
-        return F.gelu(z, approximate="tanh")
-    functions = {"relu": F.relu, "leaky_relu": F.leaky_relu, "gelu": F.gelu, "silu": F.silu}
-    return functions[activation](z)
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "leaky_relu": F.leaky_relu,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda z: F.gelu(z, approximate="tanh"),
+    "silu": F.silu,
+}
 
 
 def _rows_there(op: str, input: Tensor, extras: Extras) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -118,13 +121,31 @@ def normalize(
         y = y * (_channels(weight, rows) + extras.weight_offset)
     if bias is not None:
         y = y + _channels(bias, rows)
-    y = _activate(y, extras.activation)
+    if extras.activation is not None:
+        y = _ACTIVATIONS[extras.activation](y)
     if extras.nan_policy == "omit":
         y = torch.where(rows.detach().isnan(), float("nan"), y)
     if in_range is not None:
         y = torch.where(in_range, y, 0.0)
     y = layout(input, extras).from_rows(y.to(input.dtype))
     return y, Moments(*(field.squeeze(-1) for field in m))
+
+
+def instance_norm(call: Call, extras: Extras, given: Moments | None) -> tuple[Tensor, Moments]:
+    """y, and the moments (N, C) that it was normalised by; running statistics are updated."""
+    input, mean, var, weight, bias, use_input_stats, momentum, eps = call
+    if mean is None or var is None:
+        return normalize(input, weight, bias, eps, extras, given)
+    if not use_input_stats:
+        constants = running_moments(input, extras, mean, var)
+        return normalize(input, weight, bias, eps, extras, constants, constant=True)
+    y, m = normalize(input, weight, bias, eps, extras, given)
+    try:
+        update_running(mean, var, m, momentum)
+    except RuntimeError:  # under vmap: unbatched running statistics
+        F.instance_norm(input, mean, var, None, None, True, momentum, eps)
+        raise
+    return y, m
 
 
 def moments_backward(

@@ -6,109 +6,59 @@ before anything is written, for whatever they do not take.
 
 from __future__ import annotations
 
+from typing import Any, TypeVar, cast
+
 import torch
 from torch import Tensor
 
 from .. import _C
 from .._moments import Moments as ArrayMoments
+from ._call import Call
 from ._extras import NONE, Extras
 from ._moments import Moments
 
 _contiguous = torch.contiguous_format
+MaybeTensor = TypeVar("MaybeTensor", Tensor, Tensor | None)
 
 
-def constant(tensor: Tensor | None) -> Tensor | None:
+def constant(tensor: MaybeTensor) -> MaybeTensor:
     """The same memory, without a gradient."""
     return tensor.detach() if tensor is not None and tensor.requires_grad else tensor
 
 
-def normalize_constants(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    use_input_stats: bool,
-    momentum: float,
-    eps: float,
-) -> Tensor:
-    """y, of tensors none of which requires grad: the shortest way there is."""
-    y = torch.empty_like(input, memory_format=_contiguous)
-    _C.instance_norm(
-        input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps, out=y
-    )
-    if use_input_stats and running_mean is not None:
-        _changed(running_mean, running_var)
-    return y
+def _constants(moments: Moments) -> ArrayMoments:
+    return cast(ArrayMoments, moments.detach())  # the kernels read any object with its fields
 
 
-def normalize(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    use_input_stats: bool,
-    momentum: float,
-    eps: float,
-    extras: Extras = NONE,
-    moments: Moments | None = None,
-) -> Tensor:
+def normalize(call: Call, extras: Extras, moments: Moments | None = None) -> Tensor:
     """y; running statistics are updated where the input's own are used."""
-    y = torch.empty_like(input, memory_format=_contiguous)
-    keywords = {} if extras is NONE else extras.given()
-    if moments is not None:
-        keywords["moments"] = moments.detach()
-    _C.instance_norm(
-        constant(input),
-        running_mean,
-        running_var,
-        constant(weight),
-        constant(bias),
-        use_input_stats,
-        momentum,
-        eps,
-        out=y,
-        **keywords,
-    )
-    if use_input_stats and running_mean is not None:
-        _changed(running_mean, running_var)
+    y, arguments, keywords = _prepared(call, extras, moments)
+    _C.instance_norm(*arguments, out=y, **keywords)
+    if call.updates():
+        changed(call.running_mean, call.running_var)
     return y
 
 
 def normalize_and_moments(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    use_input_stats: bool,
-    momentum: float,
-    eps: float,
-    extras: Extras = NONE,
-    moments: Moments | None = None,
+    call: Call, extras: Extras, moments: Moments | None = None
 ) -> tuple[Tensor, ArrayMoments]:
     """The same, and the moments that the input was normalised by."""
-    y = torch.empty_like(input, memory_format=_contiguous)
+    y, arguments, keywords = _prepared(call, extras, moments)
+    _, used = _C.instance_norm(*arguments, out=y, return_moments=True, **keywords)
+    if call.updates():
+        changed(call.running_mean, call.running_var)
+    return y, used
+
+
+def _prepared(
+    call: Call, extras: Extras, moments: Moments | None
+) -> tuple[Tensor, tuple[Any, ...], dict[str, Any]]:
+    """Where y goes, and what the kernels are called with."""
+    y = torch.empty_like(call.input, memory_format=_contiguous)
     keywords = {} if extras is NONE else extras.given()
     if moments is not None:
-        keywords["moments"] = moments.detach()
-    _, used = _C.instance_norm(
-        constant(input),
-        running_mean,
-        running_var,
-        constant(weight),
-        constant(bias),
-        use_input_stats,
-        momentum,
-        eps,
-        out=y,
-        return_moments=True,
-        **keywords,
-    )
-    if use_input_stats and running_mean is not None:
-        _changed(running_mean, running_var)
-    return y, used
+        keywords["moments"] = _constants(moments)
+    return y, (*map(constant, call.tensors()), *call[5:]), keywords
 
 
 def backward(
@@ -125,7 +75,7 @@ def backward(
     return _C.instance_norm_backward(
         constant(grad_output),
         constant(input),
-        moments.detach() if isinstance(moments, Moments) else moments,
+        _constants(moments) if isinstance(moments, Moments) else moments,
         constant(weight),
         constant(bias),
         eps,
@@ -143,7 +93,7 @@ def denormalize(
 ) -> Tensor:
     x = torch.empty_like(y, memory_format=_contiguous)
     _C.denormalize(
-        constant(y), m.detach(), constant(weight), constant(bias), eps, out=x, **extras.given()
+        constant(y), _constants(m), constant(weight), constant(bias), eps, out=x, **extras.given()
     )
     return x
 
@@ -152,6 +102,15 @@ def tensors(m: ArrayMoments) -> Moments:
     return Moments(torch.from_numpy(m.count), torch.from_numpy(m.mean), torch.from_numpy(m.m2))
 
 
-def _changed(*written: Tensor | None) -> None:
+def changed(*written: Tensor | None) -> None:
     """Tells autograd, which cannot see it, that they were written."""
     torch.autograd.graph.increment_version([t for t in written if t is not None])
+
+
+# The shortest ways there are, for a call without extras on (N, C, L, ...), not empty. They take tensors
+# with gradients, which the caller sees to, as he tells autograd what was changed.
+normalize_tensor = _C.normalize_tensor
+normalize_tensor_saving = _C.normalize_tensor_saving
+saved_moments = _C.saved_moments
+backward_of_tensor = _C.backward_of_tensor
+double_backward_of_tensor = _C.double_backward_of_tensor

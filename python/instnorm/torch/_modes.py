@@ -10,6 +10,7 @@ from torch.autograd import forward_ad
 _transforms_active = torch._C._are_functorch_transforms_active
 _dispatch_modes = torch._C._len_torch_dispatch_stack
 _tracing = torch._C._get_tracing_state
+_is_exporting: Any = getattr(torch.compiler, "is_exporting", None)
 
 
 def differentiating_forward() -> bool:
@@ -38,5 +39,6 @@ def special() -> bool:
 
 def exporting() -> bool:
     """Inside torch.export?"""
-    is_exporting: Any = getattr(torch.compiler, "is_exporting", None)  # since 2.7
-    return is_exporting is not None and is_exporting()
+    if _is_exporting is not None:
+        return bool(_is_exporting())
+    return torch.compiler._is_compiling_flag  # before 2.7 set by torch.export alone

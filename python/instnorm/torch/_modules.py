@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.fx import Proxy
 
+from .._typing import Activation, DataFormat
 from . import functional
-from ._extras import ACTIVATIONS, DATA_FORMATS, Activation, DataFormat, one_of
+from ._extras import ACTIVATIONS, DATA_FORMATS, one_of
 
 # PyTorch has it since some release after 2.10.
 _BASE_HAS_BIAS = "bias" in inspect.signature(torch.nn.InstanceNorm1d.__init__).parameters
@@ -38,7 +39,7 @@ class _Extended(torch.nn.modules.instancenorm._InstanceNorm):
             self.activation = activation
 
     def extra_repr(self) -> str:
-        text = str(super().extra_repr())
+        text = str(super().extra_repr())  # type: ignore[no-untyped-call]
         if self.data_format != "NCL":
             text += f", data_format={self.data_format}"
         if self.activation is not None:
@@ -63,9 +64,11 @@ class _Extended(torch.nn.modules.instancenorm._InstanceNorm):
             # A layer is one node for torch.fx, as PyTorch's is.
             return _fx_node(self, input, lengths, mask)
         if lengths is None and mask is None and self.data_format == "NCL" and self.activation is None:
+            if input.__class__ is Tensor and input.dim() == 3 and input.size(1) == self.num_features:
+                return self._apply_instance_norm(input)  # what PyTorch's forward comes to
             y: Tensor = super().forward(input)
             return y
-        self._check_input_dim(input)
+        self._check_input_dim(input)  # type: ignore[no-untyped-call]
         self._check_channels(input)
         return functional.instance_norm(
             input,
@@ -81,11 +84,14 @@ class _Extended(torch.nn.modules.instancenorm._InstanceNorm):
 
     def _state(self) -> tuple[Any, ...]:
         momentum = self.momentum
+        # Found by torch.nn.Module only after a long search; but they may have been replaced by
+        # attributes or, where they are parametrised, by properties.
+        parameters, buffers = self._parameters, self._buffers
         return (
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
+            buffers["running_mean"] if "running_mean" in buffers else self.running_mean,
+            buffers["running_var"] if "running_var" in buffers else self.running_var,
+            parameters["weight"] if "weight" in parameters else self.weight,
+            parameters["bias"] if "bias" in parameters else self.bias,
             self.training or not self.track_running_stats,
             momentum if momentum is not None else 0.0,
             self.eps,
@@ -198,7 +204,7 @@ class LazyInstanceNorm1d(_Extended, torch.nn.LazyInstanceNorm1d):
     InstanceNorm1d(2, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)
     """
 
-    cls_to_become = InstanceNorm1d  # type: ignore[assignment]
+    cls_to_become = InstanceNorm1d
 
     def __init__(
         self,
@@ -235,7 +241,8 @@ class LazyInstanceNorm1d(_Extended, torch.nn.LazyInstanceNorm1d):
 
 
 def _is_inside(module: torch.nn.Module, input: Proxy) -> bool:
-    return input.tracer.root is not module
+    tracer: Any = input.tracer
+    return tracer.root is not module
 
 
 def _fx_node(
@@ -243,6 +250,6 @@ def _fx_node(
 ) -> Any:
     optional = {"lengths": lengths, "mask": mask}
     keywords = {name: value for name, value in optional.items() if value is not None}
-    tracer = input.tracer
-    path = tracer.path_of_module(module)  # type: ignore[attr-defined]
+    tracer: Any = input.tracer
+    path = tracer.path_of_module(module)
     return tracer.create_proxy("call_module", path, (input,), keywords)

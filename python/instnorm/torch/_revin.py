@@ -104,7 +104,8 @@ class RevIN(torch.nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # Copies and files have no statistics: these may hang on the graph of a call.
-        return {**super().__getstate__(), "moments": None}
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
+        return {**state, "moments": None}
 
     def extra_repr(self) -> str:
         return (

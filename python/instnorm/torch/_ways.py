@@ -1,0 +1,178 @@
+"""Who computes a call. No single way of extending PyTorch carries everything, so each is looked at:
+
+    ordinary tensors on the CPU             the kernels; with gradients, by an autograd.Function
+    torch.compile                           the kernels, as operators
+    torch.func transforms, forward mode     the formulas in PyTorch's own operations
+    whatever else (other devices, meta      PyTorch's own operator, which also raises its own
+    and fake tensors, tracers, exporters,   errors for what it does not accept; extras, of which
+    empty inputs, ...)                      it has none, by the formulas
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from . import _accepts, _checks, _compiled, _formulas, _kernels
+from ._autograd import apply_plain, apply_with_extras
+from ._call import Call
+from ._extras import NONE, Extras, check
+from ._modes import _dispatch_modes, _tracing, _transforms_active, differentiating_forward, special
+from ._moments import Moments
+
+
+def normalize(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    use_input_stats: bool,
+    momentum: float,
+    eps: float,
+) -> Tensor:
+    """instance_norm without extras. What is common goes first, and unchecked: the kernels check."""
+    arguments = (input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
+    if torch.compiler.is_compiling():
+        return _compiling(Call(*arguments))
+    # in_special_mode(), without the call.
+    if _transforms_active() or _dispatch_modes() or _tracing() or forward_ad._current_level >= 0:
+        return _in_special_mode(Call(*arguments))
+    try:
+        if (
+            (weight is None and bias is None)
+            or input.dtype not in _accepts.HALVES
+            or _accepts.halves(input.dtype, weight, bias, running_mean is not None)
+        ) and (running_mean is None or _accepts.buffer(running_mean, use_input_stats)):
+            if not torch.is_grad_enabled() or not (
+                input.requires_grad
+                or (weight is not None and weight.requires_grad)
+                or (bias is not None and bias.requires_grad)
+            ):
+                y = _kernels.normalize_tensor(*arguments)
+                if running_mean is not None and use_input_stats:
+                    _kernels.changed(running_mean, running_var)
+                return y
+            if not (
+                (weight is not None and weight.is_inference())
+                or (bias is not None and bias.is_inference())
+            ):
+                return apply_plain(*arguments)
+    except (TypeError, ValueError, AttributeError):
+        pass  # not what the kernels take, or no tensors
+    except RuntimeError:
+        if input.layout == torch.strided:
+            raise
+    return _uncommon(Call(*arguments))
+
+
+def _compiling(call: Call) -> Tensor:
+    if _accepts.per_instance(call.weight, call.bias):
+        return normalize_and_moments(call, NONE, None)[0]
+    if (
+        _compiled.possible()
+        and _accepts.plain(*call.tensors())
+        and _accepts.numbers(call)
+        and _accepts.call(call, call.use_input_stats)
+    ):
+        return _compiled.normalize_and_moments(call, NONE, None)[0]
+    return F.instance_norm(*call)
+
+
+def _in_special_mode(call: Call) -> Tensor:
+    if _accepts.per_instance(call.weight, call.bias):
+        return normalize_and_moments(call, NONE, None)[0]
+    if (
+        differentiating_forward()
+        and call.input.device.type == "cpu"
+        and _accepts.call(call, call.use_input_stats)
+        and _accepts.numbers(call)
+    ):
+        return _formulas.instance_norm(call, NONE, None)[0]
+    return F.instance_norm(*call)
+
+
+def _uncommon(call: Call) -> Tensor:
+    if type(call.eps) is not float or type(call.momentum) is not float:
+        eps, momentum = _number(call.eps), _number(call.momentum)
+        if eps is not None and momentum is not None:
+            return normalize(*call._replace(eps=eps, momentum=momentum))
+    elif _accepts.per_instance(call.weight, call.bias):
+        return normalize_and_moments(call, NONE, None)[0]
+    return F.instance_norm(*call)
+
+
+def _number(value: object) -> float | None:
+    """What PyTorch takes for a float, as one."""
+    if isinstance(value, Tensor):
+        return float(value) if value.dim() == 0 and not value.requires_grad else None
+    if isinstance(value, (int, float)) or getattr(value, "shape", None) == ():
+        try:
+            return float(value)  # type: ignore[arg-type]
+        except (OverflowError, TypeError, ValueError):
+            return None
+    return None
+
+
+def normalize_and_moments(
+    call: Call, extras: Extras, given: Moments | None, wanted: bool = False
+) -> tuple[Tensor, Moments | None]:
+    """instance_norm with extras. The moments that it used are there if they are `wanted`."""
+    check("instance_norm", call.input, extras)
+    if given is not None and not call.use_input_stats:
+        raise ValueError("[instance_norm] moments with use_input_stats false: give one of them")
+    others = (extras.lengths, extras.mask, *(given or ()))
+    differentiable_moments = given is not None and any(m.requires_grad for m in given)
+    if _accepts.plain(*call.tensors(), *others) and not differentiable_moments:
+        if torch.compiler.is_compiling():
+            if _compiled.possible():
+                _checks.as_pytorch(call, extras, given)
+                return _compiled.normalize_and_moments(call, extras, given)
+        elif not special():
+            try:
+                return _with_kernels(call, extras, given, wanted)
+            except (TypeError, ValueError):
+                _checks.as_pytorch(call, extras, given)
+                raise
+    _checks.as_pytorch(call, extras, given)
+    return _formulas.instance_norm(call, extras, given)
+
+
+def _with_kernels(
+    call: Call, extras: Extras, given: Moments | None, wanted: bool
+) -> tuple[Tensor, Moments | None]:
+    given = None if given is None else given.detach()
+    if torch.is_grad_enabled() and any(
+        t is not None and t.requires_grad for t in call.differentiable()
+    ):
+        y, *moments = apply_with_extras(*call, extras, given, wanted)
+        return y, Moments(*moments) if wanted else None
+    if not wanted:
+        return _kernels.normalize(call, extras, given), None
+    y, m = _kernels.normalize_and_moments(call, extras, given)
+    return y, _kernels.tensors(m)
+
+
+def moments(input: Tensor, extras: Extras) -> Moments:
+    if torch.compiler.is_compiling():
+        return _formulas.moments(input, extras)
+    check("moments", input, extras)
+    graph = torch.is_grad_enabled() and input.requires_grad
+    if _accepts.plain(input, extras.lengths, extras.mask) and not special() and not graph:
+        return _kernels.moments(input, extras)
+    return _formulas.moments(input, extras)
+
+
+def denormalize(
+    y: Tensor, m: Moments, weight: Tensor | None, bias: Tensor | None, eps: float, extras: Extras
+) -> Tensor:
+    if not torch.compiler.is_compiling():
+        tensors = (y, *m, weight, bias)
+        graph = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+        if _accepts.plain(*tensors) and not special() and not graph:
+            return _kernels.denormalize(y, m, weight, bias, eps, extras)
+    check("denormalize", y, extras)
+    _checks.as_arrays(y, m, weight, bias, extras)
+    return _formulas.denormalize(y, m, weight, bias, eps, extras)

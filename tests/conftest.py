@@ -1,0 +1,38 @@
+"""What the tests of the Python package and of its PyTorch face share."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Mypy = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def mypy(tmp_path_factory: pytest.TempPathFactory) -> Mypy:
+    """Runs a tool of mypy's, strictly.
+
+    To read NumPy and PyTorch takes it half a minute: what it has learnt is kept beside the build, for
+    the next test, one at a time.
+    """
+    pytest.importorskip("mypy", reason="needs the package mypy")
+    folder = tmp_path_factory.mktemp("mypy")
+    build = os.environ.get("INSTNORM_BUILD_DIR")
+    cache = Path(build, "mypy_cache").resolve() if build else folder
+    cache.mkdir(exist_ok=True)
+    config = folder / "mypy.ini"
+    config.write_text(f"[mypy]\nstrict = true\ncache_dir = {cache}\n")
+
+    def run(tool: str, option: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", tool, option, str(config), *arguments]
+        with (cache / "in_use").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+
+    return run
