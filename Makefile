@@ -32,6 +32,7 @@ help:
 .PHONY: compiled
 compiled:
 	cmake --preset $(PRESET)
+	cmake --build --preset $(PRESET) -j $(JOBS) --target instnorm_core # has the file that takes longest
 	cmake --build --preset $(PRESET) -j $(JOBS)
 
 demo: .venv/demo.stamp

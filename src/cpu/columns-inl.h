@@ -110,10 +110,10 @@ HWY_INLINE hn::Vec<D> ColumnHeadMean(D d, const Reader& reader, const T* x, size
 // Calls strip(reader, vectors, first row, rows) for the rows of a tile, kStripVectors vectors of
 // them at a time. The last ones are a whole strip too, which overlaps the one before, unless `once`
 // or there are too few.
-template <class D, class Strip>
+template <size_t kVectors, class D, class Strip>
 HWY_INLINE void EachStrip(D d, size_t count, bool once, const Strip& strip) {
   const size_t lanes = hn::Lanes(d);
-  const std::integral_constant<size_t, kStripVectors<D>> vectors;
+  const std::integral_constant<size_t, kVectors> vectors;
   const size_t wide = vectors * lanes;
   for (size_t i = 0; i < count;) {
     if (count - i < wide && !once && count >= wide) i = count - wide;
@@ -175,7 +175,7 @@ HWY_INLINE void ColumnMoments(D d, const T* x, size_t step, size_t count, size_t
                                 BlockMoments(d, row, n, 1.0, at.at(static_cast<int64_t>(i)));
                               }
                             };
-  EachStrip(d, count, false, of_strip);
+  EachStrip<kStripVectors<D>>(d, count, false, of_strip);
 }
 
 template <class D, class G, class T>
@@ -197,7 +197,7 @@ HWY_INLINE void ColumnGradientSums(D d, const G* g, size_t g_step, const T* x, s
       StoreLanes(d, sum_gx[k], each, out.gx + first + k * lanes);
     }
   };
-  EachStrip(d, count, false, of_strip);
+  EachStrip<kStripVectors<D>>(d, count, false, of_strip);
 }
 
 // Values of a row that a strip walks through before the next strip has its turn: lines that two
@@ -211,16 +211,11 @@ HWY_INLINE void CombineColumns(D d, T* y, size_t step, size_t count, size_t n, b
                                const ValueOf& value_of) {
   for (size_t begin = 0; begin < n; begin += kColumnChunk) {
     const size_t end = std::min(n, begin + kColumnChunk);
-    const auto of_strip = [&](const auto& reader, auto vectors, size_t first,
-                              size_t) INSTNORM_INLINED {
-      const size_t lanes = hn::Lanes(d);
-      for (size_t l = begin; l < end; ++l) {
-        for (size_t k = 0; k < vectors; ++k) {
-          reader.Store(value_of(first + k * lanes)(reader, l), y + l * step + first + k * lanes);
-        }
-      }
+    const auto of_strip = [&](const auto& reader, auto, size_t first, size_t) INSTNORM_INLINED {
+      const auto value = value_of(first);
+      for (size_t l = begin; l < end; ++l) reader.Store(value(reader, l), y + l * step + first);
     };
-    EachStrip(d, count, in_place, of_strip);
+    EachStrip<1>(d, count, in_place, of_strip);
   }
 }
 

@@ -10,7 +10,8 @@
 #include "cpu/target.h"
 #include "plan.h"
 
-// With sanitizers each instruction set takes minutes to compile: two are enough to find what they find.
+// With sanitizers each instruction set takes minutes to compile: two are enough to find what they
+// find.
 #ifdef INSTNORM_FEW_TARGETS
 #define INSTNORM_LEFT_OUT (HWY_AVX3 | HWY_SSE4)
 #else
@@ -31,7 +32,7 @@
 #include "cpu/combine-inl.h"
 #include "cpu/sums-inl.h"
 
-    HWY_BEFORE_NAMESPACE();
+HWY_BEFORE_NAMESPACE();
 namespace instnorm::cpu::HWY_NAMESPACE {
 
 template <class T>
@@ -44,14 +45,18 @@ HWY_INLINE T* Segment(Out out, int64_t i) {
   return reinterpret_cast<T*>(out.data + i * out.step);
 }
 
+// Is this the arithmetic of most rows? The other one is not worth code that is fast for many.
+template <class Compute, class T>
+constexpr bool kCommon = sizeof(Compute) == 4 || sizeof(T) == 8;
+
 template <class Compute, class T>
 void Moments(In x, int64_t count, int64_t n, double scale, const MomentSums& out) {
   const VectorOf<Compute> d;
   int64_t i = 0;
 #if INSTNORM_SIZED_VECTORS
-  if (scale == 1.0) {
+  if constexpr (kCommon<Compute, T>) {
     constexpr int64_t kTogether = kFoldedTogether<decltype(d)>;
-    while (count - i > 1) {
+    while (scale == 1.0 && count - i > 1) {
       const int64_t together = std::min(count - i, kTogether);
       BlockMomentsTogether(
           d, [&](size_t k) INSTNORM_INLINED { return Segment<T>(x, i + static_cast<int64_t>(k)); },
@@ -117,16 +122,18 @@ void Gradients(In g, In x, int64_t count, int64_t n, const double* centre, int64
   const VectorOf<Compute> d;
   int64_t i = 0;
 #if INSTNORM_SIZED_VECTORS
-  constexpr int64_t kTogether = kFoldedTogether<decltype(d)>;
-  while (count - i > 1) {
-    const int64_t together = std::min(count - i, kTogether);
-    const auto nth = [i](size_t k) { return i + static_cast<int64_t>(k); };
-    BlockGradientSumsTogether(
-        d, [&](size_t k) INSTNORM_INLINED { return Segment<G>(g, nth(k)); },
-        [&](size_t k) INSTNORM_INLINED { return Segment<T>(x, nth(k)); },
-        [&](size_t k) INSTNORM_INLINED { return centre[nth(k) * centre_step]; },
-        static_cast<size_t>(together), static_cast<size_t>(n), out.at(i));
-    i += together;
+  if constexpr (kCommon<Compute, T>) {
+    constexpr int64_t kTogether = kFoldedTogether<decltype(d)>;
+    while (count - i > 1) {
+      const int64_t together = std::min(count - i, kTogether);
+      const auto nth = [i](size_t k) { return i + static_cast<int64_t>(k); };
+      BlockGradientSumsTogether(
+          d, [&](size_t k) INSTNORM_INLINED { return Segment<G>(g, nth(k)); },
+          [&](size_t k) INSTNORM_INLINED { return Segment<T>(x, nth(k)); },
+          [&](size_t k) INSTNORM_INLINED { return centre[nth(k) * centre_step]; },
+          static_cast<size_t>(together), static_cast<size_t>(n), out.at(i));
+      i += together;
+    }
   }
 #endif
   for (; i < count; ++i) {

@@ -42,8 +42,9 @@ class VirtualVector {
   using T = hn::TFromD<D>;
   using V = hn::Vec<D>;
 
-#if HWY_HAVE_SCALABLE
-  // Vectors of unknown size cannot be members: the lanes live in memory, that is in L1.
+#if !INSTNORM_SIZED_VECTORS
+  // Vectors of unknown size cannot be members, and 32 scalars do not fit into registers: the lanes
+  // live in memory, that is in L1.
   HWY_INLINE V Get(size_t k) const { return hn::Load(D(), lanes_ + k * hn::Lanes(D())); }
   HWY_INLINE void Set(size_t k, V v) { hn::Store(v, D(), lanes_ + k * hn::Lanes(D())); }
 
@@ -78,7 +79,7 @@ class VirtualVector {
   // The lanes folded into one vector: lane i takes in lane i + h, for h = half the lanes, a
   // quarter,
   // ..., those of a vector. Fold (below) goes on to 1.
-#if HWY_HAVE_SCALABLE
+#if !INSTNORM_SIZED_VECTORS
   HWY_INLINE V FoldToVector() {
     for (size_t h = kVirtualLanes<T> / hn::Lanes(D()) / 2; h > 0; h /= 2) {
       for (size_t k = 0; k < h; ++k) Set(k, hn::Add(Get(k), Get(k + h)));

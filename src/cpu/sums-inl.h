@@ -26,62 +26,59 @@ namespace hn = hwy::HWY_NAMESPACE;
 // depth.
 constexpr size_t kChain = 16;
 
-// One chain of two sums over a block, of u(i) and of u(i) * v(i), from i on. `terms(reader, i, u,
-// v)` gives both for one vector; u is zero in lanes behind the end.
+// Two sums over i of a block, of u(i) and of u(i) * v(i), still to be folded. `terms(reader, i, u,
+// v)` gives both for one vector; u is zero in lanes behind the end. What is inlined once is inlined
+// in every kernel of every instruction set: so the end of a block has one copy of the code for part
+// of a vector.
 template <class D, class Terms>
-HWY_INLINE void SumChain(D d, size_t n, const Terms& terms, size_t& i, VirtualVector<D>& sum_u,
-                         VirtualVector<D>& sum_uv) {
+HWY_INLINE void TwoSums(D d, size_t n, const Terms& terms, hn::Vec<D>& sum_u, hn::Vec<D>& sum_uv) {
   using Vectors = VirtualVector<D>;
   constexpr size_t kStep = kVirtualLanes<hn::TFromD<D>>;
   const size_t lanes = hn::Lanes(d);
   const size_t whole = n / kStep * kStep;
-  const size_t end = std::min(whole, i + kChain * kStep);
-  if (i < end) {
-    // Nothing is added to the first.
-    Vectors::Each([&](auto k) INSTNORM_INLINED {
-      hn::Vec<D> u, v;
-      terms(Whole<D>(), i + k * lanes, u, v);
-      sum_u.Set(k, u);
-      sum_uv.Set(k, hn::Mul(u, v));
-    });
-    i += kStep;
-  } else {
-    sum_u.SetZero();
-    sum_uv.SetZero();
-  }
-  const auto add = [&](const auto& reader, size_t at, size_t k) INSTNORM_INLINED {
-    hn::Vec<D> u, v;
-    terms(reader, at, u, v);
-    sum_u.Set(k, hn::Add(sum_u.Get(k), u));
-    sum_uv.Set(k, hn::MulAdd(u, v, sum_uv.Get(k)));
-  };
-  for (; i < end; i += kStep) {
-    Vectors::Each([&](auto k) INSTNORM_INLINED { add(Whole<D>(), i + k * lanes, k); });
-  }
-  if (i < whole) return;
-  Vectors::Each([&](auto k) INSTNORM_INLINED {
-    const size_t at = i + k * lanes;
-    if (at + lanes <= n) {
-      add(Whole<D>(), at, k);
-    } else if (at < n) {
-      add(Part<D>{n - at}, at, k);
-    }
-  });
-  i = n;
-}
-
-// Both sums over a block, still to be folded.
-template <class D, class Terms>
-HWY_INLINE void TwoSums(D d, size_t n, const Terms& terms, hn::Vec<D>& sum_u, hn::Vec<D>& sum_uv) {
-  VirtualVector<D> total_u, total_uv;
+  Vectors total_u, total_uv;
   size_t i = 0;
-  SumChain(d, n, terms, i, total_u, total_uv);
-  while (i < n) {
-    VirtualVector<D> chain_u, chain_uv;
-    SumChain(d, n, terms, i, chain_u, chain_uv);
-    total_u.Add(chain_u);
-    total_uv.Add(chain_uv);
-  }
+  bool first = true;
+  do {
+    Vectors chain_u, chain_uv;
+    chain_u.SetZero();
+    chain_uv.SetZero();
+    hn::Vec<D> u, v;
+    const auto add = [&](size_t k) INSTNORM_INLINED {
+      chain_u.Set(k, hn::Add(chain_u.Get(k), u));
+      chain_uv.Set(k, hn::MulAdd(u, v, chain_uv.Get(k)));
+    };
+    const size_t end = std::min(whole, i + kChain * kStep);
+    for (; i < end; i += kStep) {
+      Vectors::Each([&](auto k) INSTNORM_INLINED {
+        terms(Whole<D>(), i + k * lanes, u, v);
+        add(k);
+      });
+    }
+    if (i == whole) {
+      const size_t full = (n - i) / lanes, part = (n - i) % lanes;
+      Vectors::Each([&](auto k) INSTNORM_INLINED {
+        if (k >= full) return;
+        terms(Whole<D>(), i + k * lanes, u, v);
+        add(k);
+      });
+      if (part != 0) {
+        terms(Part<D>{part}, i + full * lanes, u, v);
+        Vectors::Each([&](auto k) INSTNORM_INLINED {
+          if (k == full) add(k);
+        });
+      }
+      i = n;
+    }
+    if (first) {
+      total_u = chain_u;
+      total_uv = chain_uv;
+    } else {
+      total_u.Add(chain_u);
+      total_uv.Add(chain_uv);
+    }
+    first = false;
+  } while (i < n);
   sum_u = total_u.FoldToVector();
   sum_uv = total_uv.FoldToVector();
 }
@@ -92,27 +89,22 @@ template <class D, class T>
 HWY_INLINE hn::Vec<D> HeadMean(D d, const T* x, size_t n, hn::Vec<D> scale) {
   using Compute = hn::TFromD<D>;
   using Vectors = VirtualVector<D>;
-  constexpr size_t kStep = kVirtualLanes<Compute>;
   // Divided first: the sum of 32 large values would overflow.
-  const auto share = hn::Mul(scale, hn::Set(d, Compute{1} / static_cast<Compute>(kStep)));
-  const size_t lanes = hn::Lanes(d);
-  Vectors head;
-  if (n >= kStep) {
-    Vectors::Each([&](auto k)
-                      INSTNORM_INLINED { head.Set(k, hn::Mul(LoadAs(d, x + k * lanes), share)); });
-  } else {
-    const auto first = hn::Set(d, hn::GetLane(LoadPartAs(d, x, 1)));
-    Vectors::Each([&](auto k) INSTNORM_INLINED {
-      const size_t at = k * lanes;
-      auto v = first;
-      if (at + lanes <= n) {
-        v = LoadAs(d, x + at);
-      } else if (at < n) {
-        v = hn::IfThenElse(hn::FirstN(d, n - at), LoadPartAs(d, x + at, n - at), first);
-      }
-      head.Set(k, hn::Mul(v, share));
-    });
+  const auto share =
+      hn::Mul(scale, hn::Set(d, Compute{1} / static_cast<Compute>(kVirtualLanes<Compute>)));
+  const size_t lanes = hn::Lanes(d), full = n / lanes, part = n % lanes;
+  auto first = hn::Zero(d), last = first;
+  if (full < kVirtualLanes<Compute> / lanes) {
+    first = last = hn::Set(d, hn::GetLane(LoadPartAs(d, x, 1)));
+    if (part != 0) {
+      last = hn::IfThenElse(hn::FirstN(d, part), LoadPartAs(d, x + full * lanes, part), first);
+    }
   }
+  Vectors head;
+  Vectors::Each([&](auto k) INSTNORM_INLINED {
+    const auto v = k < full ? LoadAs(d, x + k * lanes) : k == full ? last : first;
+    head.Set(k, hn::Mul(v, share));
+  });
   return head.FoldToVector();
 }
 
@@ -181,7 +173,7 @@ HWY_INLINE void BlockMomentsOf(D d, const T* x, size_t n, double scale, const Mo
 }
 
 template <class D, class T>
-HWY_INLINE void BlockMoments(D d, const T* x, size_t n, double scale, const MomentSums& out) {
+HWY_NOINLINE void BlockMoments(D d, const T* x, size_t n, double scale, const MomentSums& out) {
   if constexpr (std::is_same_v<T, double>) {
     if (scale != 1.0) return BlockMomentsOf<true>(d, x, n, scale, out);
   }

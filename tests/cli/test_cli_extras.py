@@ -205,7 +205,7 @@ def test_explain(run, tmp_path):
     words, _ = world.there("lengths")
     text = run(*world.words(*words, "--explain"), cwd=tmp_path, env=THREE).text
     assert "values   by lengths (l.npy)\n" in text and "3 blocks of up to 3 instances" in text
-    assert f"N=3 C={C} L={L} float32" in text and "copied block by block" in text
+    assert f"N=3 C={C} L={L} float32" in text and "columns of memory" in text
 
 
 LENGTHS = {
