@@ -114,7 +114,7 @@ PyObject* call_normalize_saving(PyObject*, PyObject* const* args, Py_ssize_t cou
 struct Gradient {
   const char* op;
   nb::object tensor = nb::none();
-  View view;
+  View view = {};
 
   void want(const char* name, PyObject* wanted, const Array& like) {
     if (!flag(op, name, wanted)) return;
