@@ -33,7 +33,9 @@ inline constexpr double kSmallestVariance = 0x1p-110;
 inline constexpr double kFloatMax = std::numeric_limits<float>::max();
 inline constexpr double kFloatMin = std::numeric_limits<float>::min();
 
+#define INSTNORM_FORMULA inline
 #include "row_formulas-inl.h"
+#undef INSTNORM_FORMULA
 
 using Pair = PairOf<double>;
 using AffineCoefficients = AffineCoefficientsOf<double>;

@@ -3,8 +3,8 @@
 // row_algebra.h and by cpu/algebra-inl.h for each instruction set: compilers do not inline what
 // belongs to one instruction set into what does not.
 //
-// Needs of Real, beside the operators: choose(answer, yes, no), magnitude(x), square_root(x),
-// to_float_and_back(x).
+// INSTNORM_FORMULA is what its functions are declared with. Needs of Real, beside the operators:
+// choose(answer, yes, no), magnitude(x), square_root(x), to_float_and_back(x).
 
 // What comparing them gives: bool, or as many.
 template <class Real>
@@ -18,7 +18,7 @@ struct PairOf {
 
 // Exact sum of two doubles (Knuth, TAOCP 2, 4.2.2, theorem B).
 template <class Real>
-PairOf<Real> two_sum(Real a, Real b) {
+INSTNORM_FORMULA PairOf<Real> two_sum(Real a, Real b) {
   const Real s = a + b;
   const Real t = s - a;
   const Real error = (a - (s - t)) + (b - t);
@@ -33,7 +33,7 @@ struct MeanAndM2 {
   Real m2;
 };
 template <class Real>
-MeanAndM2<Real> mean_and_m2(Real count, Real centre, Real s, Real q) {
+INSTNORM_FORMULA MeanAndM2<Real> mean_and_m2(Real count, Real centre, Real s, Real q) {
   const Real mean_lo = s / count;
   const Real m2 = q - s * mean_lo;
   return {two_sum(centre, mean_lo), choose(m2 < Real(0.0), Real(0.0), m2)};  // NaN stays NaN
@@ -42,26 +42,27 @@ MeanAndM2<Real> mean_and_m2(Real count, Real centre, Real s, Real q) {
 // A row normalised by moments, its own or given ones, is its bias by definition for fewer than 2
 // values and for zero variance with eps = 0.
 template <class Real>
-Answer<Real> is_bias(Real count, Real var, Real eps) {
+INSTNORM_FORMULA Answer<Real> is_bias(Real count, Real var, Real eps) {
   return (count < Real(2.0)) | ((var == Real(0.0)) & (eps == Real(0.0)));
 }
 
 // And is it that whatever x is, Inf and NaN too? Where x has the zero variance itself, all
 // x - mean are 0, and the row is an ordinary one.
 template <class Real>
-Answer<Real> is_bias_whatever_x(Real count, Real var, Real eps, bool given_moments) {
+INSTNORM_FORMULA Answer<Real> is_bias_whatever_x(Real count, Real var, Real eps,
+                                                 bool given_moments) {
   return given_moments ? is_bias(count, var, eps) : count < Real(2.0);
 }
 
 // 1 / sqrt(var + eps), and 0 where a row normalised by moments is its bias.
 template <class Real>
-Real rstd_of(Real count, Real var, Real eps) {
+INSTNORM_FORMULA Real rstd_of(Real count, Real var, Real eps) {
   return choose(is_bias(count, var, eps), Real(0.0), Real(1.0) / square_root(var + eps));
 }
 
 // Is this variance, taken in float, right?
 template <class Real>
-Answer<Real> float_variance(Real var) {
+INSTNORM_FORMULA Answer<Real> float_variance(Real var) {
   return (var > Real(kSmallestVariance)) & (var <= Real(kDoubleMax));
 }
 
@@ -69,7 +70,7 @@ Answer<Real> float_variance(Real var) {
 // trusted? double is left by squares beyond 2^1024 and, unless eps makes that irrelevant, below
 // 2^-900.
 template <class Compute, class Real>
-Answer<Real> common_variance(Real var, Real eps) {
+INSTNORM_FORMULA Answer<Real> common_variance(Real var, Real eps) {
   if constexpr (std::is_same_v<Compute, float>) {
     return float_variance(var);
   } else {
@@ -79,7 +80,7 @@ Answer<Real> common_variance(Real var, Real eps) {
 
 // NaN fits, here and below: it poisons the row either way.
 template <class Real>
-Answer<Real> float_factor(Real a) {
+INSTNORM_FORMULA Answer<Real> float_factor(Real a) {
   const Real size = magnitude(a);
   return !((size > Real(kFloatMax)) | ((size < Real(kFloatMin)) & (size != Real(0.0))));
 }
@@ -91,7 +92,7 @@ struct AffineCoefficientsOf {
 };
 
 template <class Real>
-Answer<Real> fits_float(const AffineCoefficientsOf<Real>& k) {
+INSTNORM_FORMULA Answer<Real> fits_float(const AffineCoefficientsOf<Real>& k) {
   const Answer<Real> others = (magnitude(k.centre) > Real(kLargestCentre)) |
                               (k.scale != Real(1.0)) | (magnitude(k.b) > Real(kFloatMax));
   return float_factor(k.a) & !others;
@@ -102,8 +103,8 @@ Answer<Real> fits_float(const AffineCoefficientsOf<Real>& k) {
 // than 2^-24 |mean| * rstd * |weight|: x - centre is exact for x near the mean, so no digit is lost
 // at a large mean.
 template <class Compute, class Real>
-AffineCoefficientsOf<Real> affine(PairOf<Real> mean, Real rstd, Real weight, Real bias,
-                                  Real scale = Real(1.0)) {
+INSTNORM_FORMULA AffineCoefficientsOf<Real> affine(PairOf<Real> mean, Real rstd, Real weight,
+                                                   Real bias, Real scale = Real(1.0)) {
   const Real a = rstd * weight;
   Real centre = mean.hi;
   if constexpr (std::is_same_v<Compute, float>) centre = to_float_and_back(centre);
@@ -128,7 +129,7 @@ struct BackwardCoefficientsOf {
 };
 
 template <class Real>
-Answer<Real> fits_float(const BackwardCoefficientsOf<Real>& k) {
+INSTNORM_FORMULA Answer<Real> fits_float(const BackwardCoefficientsOf<Real>& k) {
   const Answer<Real> others =
       (magnitude(k.centre) > Real(kLargestCentre)) | (magnitude(k.r) > Real(kFloatMax));
   return float_factor(k.p) & float_factor(k.q) & !others;
@@ -136,14 +137,15 @@ Answer<Real> fits_float(const BackwardCoefficientsOf<Real>& k) {
 
 // May a row of float with these moments have its gradient sums taken in float?
 template <class Real>
-Answer<Real> float_gradient_row(Real mean, Real var) {
+INSTNORM_FORMULA Answer<Real> float_gradient_row(Real mean, Real var) {
   return !(((var != Real(0.0)) & (var < Real(kSmallestVariance))) |
            (magnitude(mean) > Real(kLargestCentre)));
 }
 
 // And can the sums that came of it be trusted?
 template <class Real>
-Answer<Real> float_gradient(const GradientSumsOf<Real>& sums, Real mean, Real var) {
+INSTNORM_FORMULA Answer<Real> float_gradient(const GradientSumsOf<Real>& sums, Real mean,
+                                             Real var) {
   return float_gradient_row(mean, var) & (magnitude(sums.g) <= Real(kDoubleMax)) &
          (magnitude(sums.gx) <= Real(kDoubleMax));
 }
@@ -156,17 +158,17 @@ struct ParameterGradientsOf {
 
 // With xhat = (x - mean) * rstd: sum of g * xhat, and sum of g.
 template <class Real>
-ParameterGradientsOf<Real> parameter_gradients(const GradientSumsOf<Real>& sums, Real centre,
-                                               Real mean, Real rstd) {
+INSTNORM_FORMULA ParameterGradientsOf<Real> parameter_gradients(const GradientSumsOf<Real>& sums,
+                                                                Real centre, Real mean, Real rstd) {
   return {(sums.gx - (mean - centre) * sums.g) * rstd, sums.g};
 }
 
 // dx = weight * rstd * (g - mean(g) - xhat * mean(g * xhat)); where the moments are constants,
 // weight * rstd * g; where the row is its bias (rstd = 0, the count may be 0), 0.
 template <class Real>
-BackwardCoefficientsOf<Real> backward_coefficients(const ParameterGradientsOf<Real>& sums,
-                                                   Real centre, Real mean, Real rstd, Real weight,
-                                                   Real count, bool constant_moments) {
+INSTNORM_FORMULA BackwardCoefficientsOf<Real> backward_coefficients(
+    const ParameterGradientsOf<Real>& sums, Real centre, Real mean, Real rstd, Real weight,
+    Real count, bool constant_moments) {
   const Real p = weight * rstd, zero(0.0);
   if (constant_moments) return {centre, p, zero, zero};
   const Real minus_p = p * Real(-1.0);

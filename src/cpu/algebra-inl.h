@@ -20,7 +20,11 @@ HWY_BEFORE_NAMESPACE();
 namespace instnorm::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
+// Always inlined: a function that is not hands vectors over by the rules of the instruction set
+// that its compiler takes for its own.
+#define INSTNORM_FORMULA HWY_INLINE
 #include "row_formulas-inl.h"
+#undef INSTNORM_FORMULA
 
 // How Real is read and written, for Real = double.
 template <class Real>
