@@ -16,6 +16,14 @@
 #include "cpu/lanes-inl.h"
 #include "row_algebra.h"
 
+// Vectors as a class are for optimised code alone: without -O, GCC 12 leaves the class on a stack
+// that it does not align for it, and crashes. One row at a time has the same bits.
+#ifdef __OPTIMIZE__
+#define INSTNORM_DOUBLES INSTNORM_SIZED_VECTORS
+#else
+#define INSTNORM_DOUBLES 0
+#endif
+
 HWY_BEFORE_NAMESPACE();
 namespace instnorm::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
@@ -41,7 +49,7 @@ HWY_INLINE bool WriteAnswer(bool yes, std::int64_t* p) {
   return yes;
 }
 
-#if INSTNORM_SIZED_VECTORS
+#if INSTNORM_DOUBLES
 using DoublesTag = hn::ScalableTag<double>;
 
 struct Answers {
@@ -95,7 +103,7 @@ HWY_INLINE bool WriteAnswer(Answers answers, std::int64_t* p) {
 template <class OfRows>
 HWY_INLINE void EachRow(std::int64_t count, const OfRows& rows) {
   std::int64_t i = 0;
-#if INSTNORM_SIZED_VECTORS
+#if INSTNORM_DOUBLES
   constexpr auto kLanes = static_cast<std::int64_t>(hn::MaxLanes(DoublesTag()));
   for (; i + kLanes <= count; i += kLanes) rows(i, Doubles());
 #endif
