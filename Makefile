@@ -10,12 +10,13 @@ BUILD  := build/$(PRESET)
 VENV   := .venv/bin
 SOURCES = $(shell git ls-files '*.h' '*.cc')
 
-.PHONY: help demo test format check-format lint clean
+.PHONY: help demo test sanitize format check-format lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo     normalise real signals and draw them: demo-output/instnorm-demo.png'
 	@echo 'make test     build, run all tests, print a summary'
+	@echo 'make sanitize build with AddressSanitizer and UndefinedBehaviorSanitizer, run the C++ tests'
 	@echo 'make format   format the C++ sources'
 	@echo 'make lint     check the format and run clang-tidy (installs clang-tidy 19)'
 	@echo 'make clean    remove build/, demo-output/ and .venv/'
@@ -58,6 +59,14 @@ format: .venv/test.stamp
 
 check-format: .venv/test.stamp
 	$(VENV)/clang-format --dry-run -Werror $(SOURCES)
+
+# Each test once, but for those that need gigabytes or minutes with sanitizers.
+sanitize:
+	scripts/install_deps.sh test
+	cmake --preset asan
+	cmake --build --preset asan -j $(JOBS)
+	OMP_WAIT_POLICY=PASSIVE ctest --test-dir build/asan -j $(JOBS) --timeout 120 --output-on-failure \
+	  -E 'TwoToThe31|64Bits|TenMillion|\.(SCALAR|SSE4|AVX2|AVX512)$$'
 
 lint: check-format
 	scripts/install_deps.sh ci
