@@ -14,8 +14,8 @@
 
 // Of a lambda that is part of a loop: left to themselves compilers call it where it is large, and
 // what it captures then lives in memory.
-// Only where compilers optimise, as HWY_INLINE: without that, GCC 12 misaligns vectors that it returns
-// into the frame of what it inlined.
+// Only where compilers optimise, as HWY_INLINE: without that, GCC 12 misaligns vectors that it
+// returns into the frame of what it inlined.
 #ifdef __OPTIMIZE__
 #define INSTNORM_INLINED HWY_ATTR __attribute__((always_inline))
 #else
