@@ -61,7 +61,7 @@ Plan make_plan(const Problem& p, const Machine& machine) {
 
   plan.columns = machine.columns && p.pass != Pass::double_backward &&
                  plan.split == Plan::Split::rows && !p.selects() &&
-                 !(p.g.defined() && p.activation != Activation::none) &&
+                 !(p.g.defined() && (p.activation != Activation::none || !p.use_input_stats)) &&
                  all_operands(p, [&](const Rows& rows) { return cpu::columns(rows, p.C, size); });
   if (plan.columns) plan.tile_rows = kTileRows;
 

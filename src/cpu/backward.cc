@@ -238,13 +238,13 @@ void long_row(const Call& call, Row row, const RowGradients& gradients) {
 }
 
 // Rows that are columns, of any length: block by block, all at once. Returns false, with nothing
-// written, if one of them needs other arithmetic or has no part of x in its gradient.
+// written but what long_row overwrites, if one of them needs other arithmetic. The plan keeps rows
+// away whose gradient x, which may be NaN, has no part in.
 bool columns(const Call& call, const Tile& tile, const RowGradients& gradients) {
   const Problem& p = call.problem;
   const Row first_row{tile.row_n, tile.row_c};
   const std::int64_t first = first_row.index(p);
   const Moments& moments = *p.moments;
-  if (!p.use_input_stats) return false;
   Rows rows;
   weights_of(p, first_row, tile.count, rows.weight.data());
   PerRow<double> part_g, part_gx;
