@@ -107,7 +107,7 @@ HWY_INLINE hn::Vec<D> ColumnHeadMean(D d, const Reader& reader, const T* x, size
   return FiniteOrZero(d, FoldColumns(d, head));
 }
 
-// Calls strip(reader, vectors, first row, rows) for the rows of a tile, kStripVectors vectors of
+// Calls strip(reader, vectors, first row, rows) for the rows of a tile, kVectors vectors of
 // them at a time. The last ones are a whole strip too, which overlaps the one before, unless `once`
 // or there are too few.
 template <size_t kVectors, class D, class Strip>
