@@ -16,7 +16,8 @@ bool finite(const GradientSums& sums) { return std::isfinite(sums.g) && std::isf
 
 // What is known of a tile's rows, number by number.
 struct Rows {
-  PerRow<double> weight, centre, a, b, sum_g, sum_gx, p, q, r;
+  PerRow<double> count, mean, m2, weight, centre, a, b, sum_g, sum_gx;
+  PerRow<double> grad_weight, grad_bias, p, q, r;
   PerRow<std::int64_t> fits;
 
   AffineColumns argument() { return {centre.data(), a.data(), b.data(), 1.0, 1}; }
@@ -105,13 +106,19 @@ void single_row(const Call& call, Row row, In g, In x, Out dx, std::int64_t n, G
 // all.
 bool algebra(const Call& call, const Tile& tile, const RowGradients& gradients, Rows& rows) {
   const Problem& p = call.problem;
-  const Moments& moments = *p.moments;
   const std::int64_t first = Row{tile.row_n, tile.row_c}.index(p);
-  return call.common.rows_backward(
-      {tile.count, p.eps, !p.use_input_stats, moments.count.data() + first,
-       moments.mean.data() + first, moments.m2.data() + first, rows.weight.data(),
-       rows.sum_g.data(), rows.sum_gx.data(), gradients.weight + first, gradients.bias + first,
-       rows.centre.data(), rows.p.data(), rows.q.data(), rows.r.data(), rows.fits.data()});
+  const auto copy = [&](const double* from, double* to) { std::copy_n(from, tile.count, to); };
+  copy(p.moments->count.data() + first, rows.count.data());
+  copy(p.moments->mean.data() + first, rows.mean.data());
+  copy(p.moments->m2.data() + first, rows.m2.data());
+  const bool all = call.common.rows_backward(
+      {tile.count, p.eps, !p.use_input_stats, rows.count.data(), rows.mean.data(), rows.m2.data(),
+       rows.weight.data(), rows.sum_g.data(), rows.sum_gx.data(), rows.grad_weight.data(),
+       rows.grad_bias.data(), rows.centre.data(), rows.p.data(), rows.q.data(), rows.r.data(),
+       rows.fits.data()});
+  copy(rows.grad_weight.data(), gradients.weight + first);
+  copy(rows.grad_bias.data(), gradients.bias + first);
+  return all;
 }
 
 void short_rows(const Call& call, const Tile& tile, const RowGradients& gradients) {
@@ -269,20 +276,31 @@ bool columns(const Call& call, const Tile& tile, const RowGradients& gradients) 
   return true;
 }
 
+// What a thread does with its rows, one after the other.
+class Backward {
+ public:
+  Backward(const Call& call, const RowGradients& gradients) : call_(call), gradients_(gradients) {}
+
+  void of_tile(const Tile& tile) {
+    if (!call_.plan.columns) return short_rows(call_, tile, gradients_);
+    if (columns(call_, tile, gradients_)) return;
+    each_row_of(call_.problem, tile, [&](Row row, std::int64_t) { of_row(row); });
+  }
+  void of_row(Row row) { long_row(call_, row, gradients_); }
+  void finish() {}
+
+ private:
+  const Call& call_;
+  const RowGradients& gradients_;
+};
+
 }  // namespace
 
 void backward(const Call& call) {
   const Problem& p = call.problem;
   double* numbers = scratch<double, RowGradients>(static_cast<std::size_t>(2 * p.rows()));
   const RowGradients gradients{numbers, numbers + p.rows()};
-  each_row(
-      call,
-      [&](const Tile& tile) {
-        if (!call.plan.columns) return short_rows(call, tile, gradients);
-        if (columns(call, tile, gradients)) return;
-        each_row_of(p, tile, [&](Row row, std::int64_t) { long_row(call, row, gradients); });
-      },
-      [&](Row row) { long_row(call, row, gradients); });
+  each_row(call, [&] { return Backward(call, gradients); });
   store_parameter_gradient(p, p.grad_weight, gradients.weight);
   store_parameter_gradient(p, p.grad_bias, gradients.bias);
 }

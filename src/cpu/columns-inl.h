@@ -30,10 +30,11 @@ namespace hn = hwy::HWY_NAMESPACE;
 template <class D>
 using VirtualColumns = hn::Vec<D>[kVirtualLanes<hn::TFromD<D>>];
 
-// VirtualVector::FoldToVector and Fold.
+// VirtualVector::FoldToVector and Fold, of the first `count` virtual lanes.
 template <class D>
-HWY_INLINE hn::Vec<D> FoldColumns(D, VirtualColumns<D>& lanes) {
-  for (size_t h = kVirtualLanes<hn::TFromD<D>> / 2; h > 0; h /= 2) {
+HWY_INLINE hn::Vec<D> FoldColumns(D, VirtualColumns<D>& lanes,
+                                  size_t count = kVirtualLanes<hn::TFromD<D>>) {
+  for (size_t h = count / 2; h > 0; h /= 2) {
     for (size_t v = 0; v < h; ++v) lanes[v] = hn::Add(lanes[v], lanes[v + h]);
   }
   return lanes[0];
@@ -98,13 +99,13 @@ HWY_INLINE void TwoColumnSums(D d, const Reader& reader, size_t n, const Terms& 
 template <class D, class Reader, class T>
 HWY_INLINE hn::Vec<D> ColumnHeadMean(D d, const Reader& reader, const T* x, size_t n, size_t step) {
   using Compute = hn::TFromD<D>;
-  constexpr size_t kStep = kVirtualLanes<Compute>;
-  const auto share = hn::Set(d, Compute{1} / static_cast<Compute>(kStep));
+  constexpr size_t kHead = kHeadLanes<Compute>;
+  const auto share = hn::Set(d, Compute{1} / static_cast<Compute>(kHead));
   VirtualColumns<D> head;
-  for (size_t v = 0; v < kStep; ++v) {
+  for (size_t v = 0; v < kHead; ++v) {
     head[v] = hn::Mul(reader.Load(x + (v < n ? v : 0) * step), share);
   }
-  return FiniteOrZero(d, FoldColumns(d, head));
+  return FiniteOrZero(d, FoldColumns(d, head, kHead));
 }
 
 // Calls strip(reader, vectors, first row, rows) for the rows of a tile, kVectors vectors of

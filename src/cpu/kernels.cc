@@ -14,7 +14,7 @@
 // find.
 #ifdef INSTNORM_FEW_TARGETS
 #define INSTNORM_LEFT_OUT (HWY_AVX3 | HWY_SSE4)
-#else
+#elif !defined(INSTNORM_LEFT_OUT)
 #define INSTNORM_LEFT_OUT 0
 #endif
 // SSSE3 is within a year of SSE4; the later steps of AVX-512 and SVE add nothing that is used here.
@@ -83,6 +83,19 @@ HWY_INLINE void AffineWith(In x, Out y, int64_t count, int64_t n, const AffineCo
       a[i] = static_cast<Compute>(k.a[at]);
       b[i] = static_cast<Compute>(k.b[at]);
     }
+    if constexpr (kCommon<Compute, T> && !kLongValue<decltype(d), T, Act>) {
+      if (k.scale == 1.0 && EndToEnd<T>(rows, n, x.step) && y.step == x.step &&
+          (stream || n >= 2 * static_cast<int64_t>(hn::Lanes(d)))) {
+        using Value = AffineValue<decltype(d), T, Act, false>;
+        const T* of_x = Segment<T>(x, first);
+        CombineRun(d, Segment<T>(y, first), static_cast<size_t>(rows), static_cast<size_t>(n),
+                   stream, of_x + rows * n, [&](size_t i) INSTNORM_INLINED {
+                     return Value{of_x, hn::Zero(d), hn::Set(d, centre[i]), hn::Set(d, a[i]),
+                                  hn::Set(d, b[i])};
+                   });
+        continue;
+      }
+    }
     for (int64_t i = 0; i < rows; ++i) {
       BlockAffine<Act>(d, Segment<T>(x, first + i), Segment<T>(y, first + i),
                        static_cast<size_t>(n), k.scale, centre[i], a[i], b[i], stream);
@@ -93,6 +106,39 @@ HWY_INLINE void AffineWith(In x, Out y, int64_t count, int64_t n, const AffineCo
 template <class Compute, class T>
 void Affine(In x, Out y, int64_t count, int64_t n, const AffineColumns& k, bool stream) {
   AffineWith<NoActivation, Compute, T>(x, y, count, n, k, stream);
+}
+
+#if INSTNORM_SIZED_VECTORS
+template <bool kStream, class Compute, class T>
+void AffineMomentsWith(In x, Out y, int64_t count, int64_t n, const AffineColumns& k, In next,
+                        const MomentSums& out) {
+  const VectorOf<Compute> d;
+  using Value = AffineValue<decltype(d), T, NoActivation, false>;
+  using Beside = CombineBeside<kStream, decltype(d), T, Value>;
+  for (int64_t i = 0, at = 0; i < count; ++i, at += k.step) {
+    const T* of_next = Segment<T>(next, i);
+    const Value value{Segment<T>(x, i), hn::Zero(d), Constant(d, k.centre[at]),
+                      Constant(d, k.a[at]), Constant(d, k.b[at])};
+    BlockMomentsBeside(d, of_next, static_cast<size_t>(n), out.at(i),
+                       Beside(Segment<T>(y, i), static_cast<size_t>(n), value, of_next));
+  }
+}
+
+template <class Compute, class T>
+void AffineMoments(In x, Out y, int64_t count, int64_t n, const AffineColumns& k, bool stream,
+                   In next, const MomentSums& of_next) {
+  const auto with = stream ? &AffineMomentsWith<true, Compute, T>
+                           : &AffineMomentsWith<false, Compute, T>;
+  with(x, y, count, n, k, next, of_next);
+}
+#endif
+
+template <class Compute, class T>
+constexpr AffineMomentsKernel AffineMomentsOf() {
+#if INSTNORM_SIZED_VECTORS
+  if constexpr (kCommon<Compute, T>) return &AffineMoments<Compute, T>;
+#endif
+  return nullptr;
 }
 
 template <class Compute, class T>
@@ -168,6 +214,7 @@ template <class Compute, class T>
 constexpr Kernels KernelsOf() {
   return {&Moments<Compute, T>,
           &Affine<Compute, T>,
+          AffineMomentsOf<Compute, T>(),
           &Activated<Compute, T>,
           &Slope<Compute, T>,
           {&Gradients<Compute, T, T>, &Backward<Compute, T, T>},

@@ -56,6 +56,10 @@ using MomentsKernel = void (*)(In x, std::int64_t count, std::int64_t n, double 
 // y may be x. `stream`: stores that bypass the caches.
 using AffineKernel = void (*)(In x, Out y, std::int64_t count, std::int64_t n,
                               const AffineColumns& k, bool stream);
+// That of rows x, and the moments of as many other rows beside it (`scale` is 1 for both).
+using AffineMomentsKernel = void (*)(In x, Out y, std::int64_t count, std::int64_t n,
+                                     const AffineColumns& k, bool stream, In next,
+                                     const MomentSums& of_next);
 // The activation of that, which is not none.
 using ActivatedKernel = void (*)(In x, Out y, std::int64_t count, std::int64_t n,
                                  const AffineColumns& k, Activation activation);
@@ -110,6 +114,7 @@ using RowsBackwardKernel = bool (*)(const RowsBackward& rows);
 struct Kernels {
   MomentsKernel moments;
   AffineKernel affine;
+  AffineMomentsKernel affine_moments;  // null where nothing is gained
   ActivatedKernel activated;
   SlopeKernel slope;
   GradientKernels of_g;  // g as it is stored

@@ -26,12 +26,21 @@ namespace hn = hwy::HWY_NAMESPACE;
 // depth.
 constexpr size_t kChain = 16;
 
+// Work that is done beside the sums of a block: Begin, then Step(i) beside vector i of those that
+// the loop takes, then End. This is none.
+struct NoWork {
+  HWY_INLINE void Begin() const {}
+  HWY_INLINE void Step(size_t) const {}
+  HWY_INLINE void End() const {}
+};
+
 // Two sums over i of a block, of u(i) and of u(i) * v(i), still to be folded. `terms(reader, i, u,
 // v)` gives both for one vector; u is zero in lanes behind the end. What is inlined once is inlined
 // in every kernel of every instruction set: so the end of a block has one copy of the code for part
 // of a vector.
-template <class D, class Terms>
-HWY_INLINE void TwoSums(D d, size_t n, const Terms& terms, hn::Vec<D>& sum_u, hn::Vec<D>& sum_uv) {
+template <class D, class Terms, class Work = NoWork>
+HWY_INLINE void TwoSums(D d, size_t n, const Terms& terms, hn::Vec<D>& sum_u, hn::Vec<D>& sum_uv,
+                        const Work& beside = {}) {
   using Vectors = VirtualVector<D>;
   constexpr size_t kStep = kVirtualLanes<hn::TFromD<D>>;
   const size_t lanes = hn::Lanes(d);
@@ -39,6 +48,7 @@ HWY_INLINE void TwoSums(D d, size_t n, const Terms& terms, hn::Vec<D>& sum_u, hn
   Vectors total_u, total_uv;
   size_t i = 0;
   bool first = true;
+  beside.Begin();
   do {
     Vectors chain_u, chain_uv;
     chain_u.SetZero();
@@ -53,6 +63,7 @@ HWY_INLINE void TwoSums(D d, size_t n, const Terms& terms, hn::Vec<D>& sum_u, hn
       Vectors::Each([&](auto k) INSTNORM_INLINED {
         terms(Whole<D>(), i + k * lanes, u, v);
         add(k);
+        beside.Step(i + k * lanes);
       });
     }
     if (i == whole) {
@@ -79,33 +90,46 @@ HWY_INLINE void TwoSums(D d, size_t n, const Terms& terms, hn::Vec<D>& sum_u, hn
     }
     first = false;
   } while (i < n);
+  beside.End();
   sum_u = total_u.FoldToVector();
   sum_uv = total_uv.FoldToVector();
 }
 
-// A value near the block's mean: that of its first virtual vector, where lanes behind the end count
-// as the first value. Exactly that value if all are the same. Still to be folded.
+// Values whose mean is near enough to the block's: half a virtual vector, one register of AVX-512.
+template <class T>
+constexpr size_t kHeadLanes = kVirtualLanes<T> / 2;
+
+// A value near the block's mean: that of its first values, where lanes behind the end count as the
+// first value. Exactly that value if all are the same. Still to be folded.
 template <class D, class T>
 HWY_INLINE hn::Vec<D> HeadMean(D d, const T* x, size_t n, hn::Vec<D> scale) {
   using Compute = hn::TFromD<D>;
   using Vectors = VirtualVector<D>;
-  // Divided first: the sum of 32 large values would overflow.
+  // Divided first: the sum of many large values would overflow.
   const auto share =
-      hn::Mul(scale, hn::Set(d, Compute{1} / static_cast<Compute>(kVirtualLanes<Compute>)));
-  const size_t lanes = hn::Lanes(d), full = n / lanes, part = n % lanes;
-  auto first = hn::Zero(d), last = first;
-  if (full < kVirtualLanes<Compute> / lanes) {
-    first = last = hn::Set(d, hn::GetLane(LoadPartAs(d, x, 1)));
-    if (part != 0) {
-      last = hn::IfThenElse(hn::FirstN(d, part), LoadPartAs(d, x + full * lanes, part), first);
-    }
-  }
+      hn::Mul(scale, hn::Set(d, Compute{1} / static_cast<Compute>(kHeadLanes<Compute>)));
+  const size_t lanes = hn::Lanes(d);
   Vectors head;
+  if (n >= kHeadLanes<Compute> && lanes <= kHeadLanes<Compute>) {
+    Vectors::Each([&](auto k) INSTNORM_INLINED {
+      if (k * lanes < kHeadLanes<Compute>) {
+        head.Set(k, hn::Mul(LoadAs(d, x + k * lanes), share));
+      } else {
+        head.Set(k, hn::Zero(d));
+      }
+    });
+    return head.FoldHead();
+  }
+  const auto first = hn::Set(d, hn::GetLane(LoadPartAs(d, x, 1)));
   Vectors::Each([&](auto k) INSTNORM_INLINED {
-    const auto v = k < full ? LoadAs(d, x + k * lanes) : k == full ? last : first;
-    head.Set(k, hn::Mul(v, share));
+    const size_t at = k * lanes;
+    const size_t there = at < n ? std::min(lanes, n - at) : 0;
+    const size_t wanted =
+        at < kHeadLanes<Compute> ? std::min(lanes, kHeadLanes<Compute> - at) : 0;
+    const auto v = hn::IfThenElse(hn::FirstN(d, there), LoadPartAs(d, x + at, there), first);
+    head.Set(k, hn::IfThenElseZero(hn::FirstN(d, wanted), hn::Mul(v, share)));
   });
-  return head.FoldToVector();
+  return head.FoldHead();
 }
 
 // Zero in the place of a mean that is not finite.
@@ -184,6 +208,22 @@ HWY_NOINLINE void BlockMoments(D d, const T* x, size_t n, double scale, const Mo
 template <class Compute>
 HWY_INLINE bool AgainByItself(double s, double q, size_t n) {
   return q == 0 || FarFromMean(static_cast<Compute>(s), static_cast<Compute>(q), n);
+}
+
+// BlockMoments, with the same bits, and other work beside its sums.
+template <class D, class T, class Work>
+HWY_INLINE void BlockMomentsBeside(D d, const T* x, size_t n, const MomentSums& out,
+                                   const Work& beside) {
+  const auto one = Constant(d, 1.0);
+  const auto centre =
+      hn::GetLane(FiniteOrZero(d, hn::Set(d, Fold(d, HeadMean(d, x, n, one)))));
+  hn::Vec<D> u, uv;
+  TwoSums(d, n, MomentTerms<D, T>{x, one, hn::Set(d, centre)}, u, uv, beside);
+  *out.centre = static_cast<double>(centre);
+  *out.s = static_cast<double>(Fold(d, u));
+  *out.q = static_cast<double>(Fold(d, uv));
+  *out.constant = false;
+  if (AgainByItself<hn::TFromD<D>>(*out.s, *out.q, n)) BlockMoments(d, x, n, 1.0, out);
 }
 
 // Lane i of v to out[i], for the first `count` lanes.
