@@ -84,9 +84,12 @@ Plan make_plan(const Problem& p, const Machine& machine) {
     plan.stream = true;
     plan.why_stores = "more than the caches hold";
   }
-  plan.overlap = machine.vectors && p.pass == Pass::normalize && plan.dense && p.y.defined() &&
-                 p.own_statistics() && p.activation == Activation::none &&
-                 plan.split == Plan::Split::rows && !p.selects() &&
+  const bool by_own_moments = p.pass == Pass::normalize  ? p.own_statistics()
+                              : p.pass == Pass::backward ? p.use_input_stats
+                                                         : false;
+  plan.overlap = machine.vectors && by_own_moments && plan.dense && p.y.defined() &&
+                 p.activation == Activation::none && plan.split == Plan::Split::rows &&
+                 !p.selects() &&
                  row_bytes >= (plan.stream ? kOverlapStreamed : kOverlapStored);
   return plan;
 }

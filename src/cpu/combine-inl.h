@@ -76,12 +76,11 @@ HWY_INLINE void Combine(D d, T* y, size_t n, bool stream, const Value& value) {
 
 // The same of one row in steps, as the work beside the sums of another of the same n. It stores
 // whole lines from the first one on that begins in the row, and what is before and behind them in
-// parts. `ahead` is what is read next: from far away where stores are streamed.
+// parts.
 template <bool kStream, class D, class T, class Value>
 class CombineBeside {
  public:
-  HWY_INLINE CombineBeside(T* y, size_t n, const Value& value, const void* ahead)
-      : y_(y), n_(n), value_(value), ahead_(static_cast<const char*>(ahead) + kAhead) {
+  HWY_INLINE CombineBeside(T* y, size_t n, const Value& value) : y_(y), n_(n), value_(value) {
     const size_t before = (kLineBytes - reinterpret_cast<uintptr_t>(y) % kLineBytes) % kLineBytes;
     first_ = std::min(n, before / sizeof(T));
     end_ = kStream ? first_ + (n - first_) / kPerLine * kPerLine : n;
@@ -89,7 +88,6 @@ class CombineBeside {
 
   HWY_INLINE void Begin() const { Parts(0, first_); }
   HWY_INLINE void Step(size_t i) const {
-    hwy::Prefetch(ahead_ + i * sizeof(T));
     if (first_ + i + hn::Lanes(D()) <= end_) Put(first_ + i);
   }
   HWY_INLINE void End() const {
@@ -102,7 +100,6 @@ class CombineBeside {
 
  private:
   static constexpr size_t kPerLine = kLineBytes / sizeof(T);
-  static constexpr size_t kAhead = 4096;  // bytes
 
   HWY_INLINE void Put(size_t i) const {
     if constexpr (kStream) {
@@ -122,17 +119,16 @@ class CombineBeside {
   T* y_;
   size_t n_, first_, end_;
   Value value_;
-  const char* ahead_;
 };
 
 // The same of `count` rows of n values each that lie end to end, as one run: value_of(i) is the
 // `value` of row i, of all the run's elements. A vector that lies across the border of two rows is
 // put together of both, so that no store is a part of a vector, and none but the first and the last
-// is a part of a cache line. n is at least what a line holds. When streaming, `ahead` is what is read
-// next, and is fetched meanwhile.
-template <class D, class T, class ValueOf>
-HWY_INLINE void CombineRun(D d, T* y, size_t count, size_t n, bool stream, const T* ahead,
-                           const ValueOf& value_of) {
+// is a part of a cache line. n is at least what a line holds. When streaming, fetch_next(i)
+// is called for element i of the next rows, which may be none.
+template <class D, class T, class ValueOf, class FetchNext>
+HWY_INLINE void CombineRun(D d, T* y, size_t count, size_t n, bool stream, const ValueOf& value_of,
+                           const FetchNext& fetch_next) {
   const size_t lanes = hn::Lanes(d), total = count * n;
   constexpr size_t per_line = kLineBytes / sizeof(T);
   const size_t misaligned = reinterpret_cast<uintptr_t>(y) % kLineBytes / sizeof(T);
@@ -145,7 +141,7 @@ HWY_INLINE void CombineRun(D d, T* y, size_t count, size_t n, bool stream, const
   const size_t end = stream ? i + (total - i) / per_line * per_line : total;
   const auto put = [&](hn::Vec<D> v) INSTNORM_INLINED {
     if (stream) {
-      hwy::Prefetch(ahead + i);
+      fetch_next(i);
       StreamAs(d, v, y + i);
     } else {
       StoreAs(d, v, y + i);
@@ -191,11 +187,13 @@ struct AffineValue {
   }
 };
 
-// Can the combine of these rows be one run?
-template <class T>
-HWY_INLINE bool EndToEnd(int64_t count, int64_t n, int64_t step) {
+// Is the combine of these rows one run? Where stores are not streamed, it saves nothing for rows
+// whose every vector lies across a border.
+template <class D, class T>
+HWY_INLINE bool IsRun(D d, int64_t count, int64_t n, int64_t step, bool stream) {
   constexpr auto size = static_cast<int64_t>(sizeof(T));
-  return count > 1 && step == n * size && step >= static_cast<int64_t>(kLineBytes);
+  return count > 1 && step == n * size && step >= static_cast<int64_t>(kLineBytes) &&
+         (stream || n >= 2 * static_cast<int64_t>(hn::Lanes(d)));
 }
 
 template <class Act, class D, class T, class Compute = hn::TFromD<D>>

@@ -74,6 +74,11 @@ using GradientSumsKernel = void (*)(In g, In x, std::int64_t count, std::int64_t
 // dx may be g or x.
 using BackwardKernel = void (*)(In g, In x, Out dx, std::int64_t count, std::int64_t n,
                                 const BackwardColumns& k, bool stream);
+// That of rows g and x, and beside it the sums of as many other rows, about next_centre[i].
+using BackwardSumsKernel = void (*)(In g, In x, Out dx, std::int64_t count, std::int64_t n,
+                                    const BackwardColumns& k, bool stream, In next_g, In next_x,
+                                    const double* next_centre, std::int64_t centre_step,
+                                    const GradientSumsOut& of_next);
 
 // p * g + s * u + q * (x - centre) + r
 using DoubleKernel = void (*)(In g, In u, In x, Out dx, std::int64_t count, std::int64_t n,
@@ -83,6 +88,7 @@ using DoubleKernel = void (*)(In g, In u, In x, Out dx, std::int64_t count, std:
 struct GradientKernels {
   GradientSumsKernel sums;
   BackwardKernel backward;
+  BackwardSumsKernel backward_sums;  // null where nothing is gained
 };
 
 // The row algebra of `count` rows of one block of n values each, normalised by their own

@@ -6,6 +6,7 @@
 #define INSTNORM_CPU_SUMS_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -150,13 +151,22 @@ HWY_INLINE bool AllEqual(D d, const T* x, size_t n) {
   return true;
 }
 
-template <class D, class T, bool kScaled = false>
+// Fetches what a loop over memory from p on reads in a while: the machine's own prefetchers stop at
+// the end of a page.
+template <class T>
+HWY_INLINE void FetchAhead(const T* p) {
+  constexpr size_t kAheadBytes = 4096;
+  hwy::Prefetch(p + kAheadBytes / sizeof(T));
+}
+
+template <class D, class T, bool kScaled = false, bool kAhead = false>
 struct MomentTerms {
   const T* x;
   hn::Vec<D> scale, centre;
   size_t step = 1;  // from one value to the next
   template <class Reader>
   HWY_INLINE void operator()(const Reader& reader, size_t i, hn::Vec<D>& u, hn::Vec<D>& v) const {
+    if constexpr (kAhead) FetchAhead(x + i);
     auto value = reader.Load(x + i * step);
     if constexpr (kScaled) value = hn::Mul(value, scale);
     u = v = reader.Keep(hn::Sub(value, centre));
@@ -218,7 +228,7 @@ HWY_INLINE void BlockMomentsBeside(D d, const T* x, size_t n, const MomentSums& 
   const auto centre =
       hn::GetLane(FiniteOrZero(d, hn::Set(d, Fold(d, HeadMean(d, x, n, one)))));
   hn::Vec<D> u, uv;
-  TwoSums(d, n, MomentTerms<D, T>{x, one, hn::Set(d, centre)}, u, uv, beside);
+  TwoSums(d, n, MomentTerms<D, T, false, true>{x, one, hn::Set(d, centre)}, u, uv, beside);
   *out.centre = static_cast<double>(centre);
   *out.s = static_cast<double>(Fold(d, u));
   *out.q = static_cast<double>(Fold(d, uv));
@@ -269,7 +279,7 @@ HWY_INLINE void BlockMomentsTogether(D d, const Block& block, size_t count, size
 }
 #endif
 
-template <class D, class G, class T>
+template <class D, class G, class T, bool kAhead = false>
 struct GradientTerms {
   const G* g;
   const T* x;
@@ -277,6 +287,10 @@ struct GradientTerms {
   size_t g_step = 1, x_step = 1;
   template <class Reader>
   HWY_INLINE void operator()(const Reader& reader, size_t i, hn::Vec<D>& u, hn::Vec<D>& v) const {
+    if constexpr (kAhead) {
+      FetchAhead(g + i);
+      FetchAhead(x + i);
+    }
     u = reader.Load(g + i * g_step);
     v = hn::Sub(reader.Load(x + i * x_step), centre);
   }
@@ -301,12 +315,14 @@ HWY_INLINE void BlockGradientSumsTogether(D d, const OfG& g, const OfX& x, const
 }
 #endif
 
-template <class D, class G, class T>
-HWY_INLINE void BlockGradientSums(D d, const G* g, const T* x, size_t n, double centre,
-                                  GradientSums& out) {
-  hn::Vec<D> sum_g, sum_gx;
-  TwoSums(d, n, GradientTerms<D, G, T>{g, x, Constant(d, centre)}, sum_g, sum_gx);
-  out = {static_cast<double>(Fold(d, sum_g)), static_cast<double>(Fold(d, sum_gx))};
+template <class Work, class D, class G, class T>
+HWY_INLINE void BlockGradientSums(D d, const G* g, const T* x, size_t n, double centre, double& sum_g,
+                                  double& sum_gx, const Work& beside) {
+  constexpr bool kAhead = !std::is_same_v<Work, NoWork>;
+  hn::Vec<D> u, uv;
+  TwoSums(d, n, GradientTerms<D, G, T, kAhead>{g, x, Constant(d, centre)}, u, uv, beside);
+  sum_g = static_cast<double>(Fold(d, u));
+  sum_gx = static_cast<double>(Fold(d, uv));
 }
 
 }  // namespace instnorm::cpu::HWY_NAMESPACE
