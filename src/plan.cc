@@ -76,8 +76,8 @@ Plan make_plan(const Problem& p, const Machine& machine) {
     plan.why_stores = "nothing is stored";
   } else if (p.in_place) {
     plan.why_stores = "in place";
-  } else if (!plan.dense) {
-    plan.why_stores = "rows are not dense";
+  } else if (!plan.dense && !plan.columns) {
+    plan.why_stores = "rows are copied";
   } else if (plan.bytes < stream_from) {
     plan.why_stores = "the output may stay in the cache";
   } else {
@@ -89,8 +89,7 @@ Plan make_plan(const Problem& p, const Machine& machine) {
                                                          : false;
   plan.overlap = machine.vectors && by_own_moments && plan.dense && p.y.defined() &&
                  p.activation == Activation::none && plan.split == Plan::Split::rows &&
-                 !p.selects() &&
-                 row_bytes >= (plan.stream ? kOverlapStreamed : kOverlapStored);
+                 !p.selects() && row_bytes >= (plan.stream ? kOverlapStreamed : kOverlapStored);
   return plan;
 }
 

@@ -19,7 +19,7 @@ struct Machine {
 };
 
 // Most rows of a tile; what is known of them lies on the stack.
-inline constexpr std::int64_t kTileRows = 64;
+inline constexpr std::int64_t kTileRows = 128;
 
 // As many more have room there: kernels take the rows of a tile by whole vectors.
 inline constexpr std::int64_t kSpareRows = 7;

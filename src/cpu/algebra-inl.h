@@ -124,8 +124,8 @@ bool ForwardAlgebra(const RowsForward& rows) {
   EachRow(r.count, [&](std::int64_t i, const auto& read, auto there) INSTNORM_INLINED {
     using Real = decltype(read(r.weight));
     const Real count(r.n), eps(r.eps);
-    const MeanAndM2<Real> m = mean_and_m2(count, read(r.sums.centre),
-                                          read(r.sums.s), read(r.sums.q));
+    const MeanAndM2<Real> m =
+        mean_and_m2(count, read(r.sums.centre), read(r.sums.s), read(r.sums.q));
     const Real var = variance_of<Compute>(count, m.m2);
     const Real rstd = rstd_of<Compute>(count, var, eps);
     const AffineCoefficientsOf<Real> k =

@@ -99,7 +99,7 @@ void single_row(const Call& call, Row row, In g, In x, Out dx, std::int64_t n, G
   Gradient gradient(call, wide);
   const AffineCoefficients argument = backward_argument(p, row, wide);
   const In h = gradient.of(g, x, 1, n, columns(argument));
-  gradient.kernels().backward(h, x, dx, 1, n, columns(k), call.plan.stream);
+  gradient.kernels().backward(h, x, dx, 1, n, columns(k), call.plan.stream && call.plan.dense);
 }
 
 // The algebra of a tile's rows from their sums. Returns whether the common arithmetic holds them
@@ -317,7 +317,8 @@ bool finish_long_row(const Call& call, Row row, GradientSums sums, bool wide,
       Presence presence;
       if (p.selects()) mark(p, tile, x.data, p.nan_policy == NanPolicy::omit, presence);
       const In h = gradient.of(g, x, tile.count, tile.n, columns(argument));
-      gradient.kernels().backward(h, x, dx, tile.count, tile.n, columns(k), call.plan.stream);
+      gradient.kernels().backward(h, x, dx, tile.count, tile.n, columns(k),
+                                  call.plan.stream && call.plan.dense);
       if (p.selects()) zero_absent(presence, tile.n, size, dx.data);
       write_tile(p.y, tile, size, dx_buffer);
     });
@@ -326,10 +327,12 @@ bool finish_long_row(const Call& call, Row row, GradientSums sums, bool wide,
   return both;
 }
 
-// Rows that are columns, of any length: block by block, all at once. Returns false, with nothing
-// written but what long_row overwrites, if one of them needs other arithmetic. The plan keeps rows
-// away whose gradient x, which may be NaN, has no part in.
-bool columns(const Call& call, const Tile& tile, const RowGradients& gradients) {
+// Rows that are columns, of any length: block by block, all at once. of_row(row) takes those that
+// need other arithmetic; in place, it takes all if one does. The plan keeps rows away whose
+// gradient x, which may be NaN, has no part in.
+template <class OfRow>
+void columns(const Call& call, const Tile& tile, const RowGradients& gradients,
+             const OfRow& of_row) {
   const Problem& p = call.problem;
   const Row first_row{tile.row_n, tile.row_c};
   const std::int64_t first = first_row.index(p);
@@ -350,12 +353,17 @@ bool columns(const Call& call, const Tile& tile, const RowGradients& gradients) 
       rows.sum_gx[i] += part_gx[i];
     }
   }
-  if (!algebra(call, tile, gradients, rows)) return false;
-  if (!p.y.defined()) return true;
-  call.columns.backward(columns_to_read(p.g, tile, 0), columns_to_read(p.x, tile, 0),
-                        columns_to_write(p.y, tile), tile.count, tile.n, rows.coefficients(0));
-  zero_column_tails(p.y, tile, p.L, size_of(p.dtype));
-  return true;
+  const bool all_fit = algebra(call, tile, gradients, rows), together = all_fit || !p.in_place;
+  if (p.y.defined() && together) {
+    call.columns.backward(columns_to_read(p.g, tile, 0), columns_to_read(p.x, tile, 0),
+                          columns_to_write(p.y, tile), tile.count, tile.n, rows.coefficients(0),
+                          call.plan.stream);
+    zero_column_tails(p.y, tile, p.L, size_of(p.dtype));
+  }
+  if (all_fit) return;
+  each_row_of(p, tile, [&](Row row, std::int64_t i) {
+    if (!together || !rows.fits[i]) of_row(row);
+  });
 }
 
 // What a thread does with its rows, one after the other.
@@ -365,8 +373,7 @@ class Backward {
 
   void of_tile(const Tile& tile) {
     if (!call_.plan.columns) return short_rows(tile);
-    if (columns(call_, tile, gradients_)) return;
-    each_row_of(call_.problem, tile, [&](Row row, std::int64_t) { of_row(row); });
+    columns(call_, tile, gradients_, [&](Row row) { of_row(row); });
   }
 
   void of_row(Row row) {

@@ -1,7 +1,6 @@
 #include "cpu/forward.h"
 
 #include <algorithm>
-#include <array>
 
 #include "cpu/presence.h"
 #include "cpu/rows.h"
@@ -33,7 +32,7 @@ void combine(const Call& call, bool wide, In x, Out y, std::int64_t count, std::
              const AffineColumns& k) {
   const Kernels& kernels = call.kernels(wide);
   if (call.problem.activation == Activation::none) {
-    kernels.affine(x, y, count, n, k, call.plan.stream);
+    kernels.affine(x, y, count, n, k, call.plan.stream && call.plan.dense);
   } else {
     kernels.activated(x, y, count, n, k, call.problem.activation);
   }
@@ -138,8 +137,8 @@ class ShortRows {
         return false;
       }
       const std::int64_t both = std::min(tile_.count, next->tile_.count);
-      call_->common.affine_moments(x_, y_, both, tile_.n, rows_.coefficients(0),
-                                   call_->plan.stream, next->x_, next->rows_.sums());
+      call_->common.affine_moments(x_, y_, both, tile_.n, rows_.coefficients(0), call_->plan.stream,
+                                   next->x_, next->rows_.sums());
       if (both < tile_.count) affine(both);
       if (both < next->tile_.count) next->sum(both);
       return true;
@@ -243,10 +242,9 @@ bool finish_long_row(const Call& call, Row row, RowMoments moments, const Moment
       of_next.row_n = beside->n;
       of_next.row_c = beside->c;
       TileBuffer unused;
-      call.common.affine_moments(read_tile(p.x, tile, size, unused),
-                                 tile_to_write(p.y, tile, size, unused), tile.count, tile.n,
-                                 columns(k), call.plan.stream,
-                                 read_tile(p.x, of_next, size, unused), sums.at(b));
+      call.common.affine_moments(
+          read_tile(p.x, tile, size, unused), tile_to_write(p.y, tile, size, unused), tile.count,
+          tile.n, columns(k), call.plan.stream, read_tile(p.x, of_next, size, unused), sums.at(b));
     });
     *of_beside = merged(call, *beside, {}, sums);
     return true;
@@ -267,54 +265,80 @@ bool finish_long_row(const Call& call, Row row, RowMoments moments, const Moment
   return false;
 }
 
-// Rows that are columns, of any length: block by block, all at once. Returns false, with nothing
-// written, if one of them needs other arithmetic.
-bool columns(const Call& call, const Tile& tile, const MomentsOut& out) {
-  const Problem& p = call.problem;
+// What is known of rows that are columns.
+struct ColumnRows {
   Rows rows;
-  std::array<RowMoments, kTileRows> moments;
-  bool all_fit = true;
+  PerRow<RowMoments> moments;
+  PerRow<bool> special;  // needs other arithmetic
+  bool any_special = false;
+};
+
+// The coefficients of rows that are columns, of any length: block by block, all at once.
+void settle_columns(const Call& call, const Tile& tile, bool wanted, ColumnRows& of) {
+  const Problem& p = call.problem;
+  Rows& rows = of.rows;
   const bool one_block = tile.n <= call.plan.block;
-  if (p.own_statistics()) {
-    for (std::int64_t first = 0; first < tile.n; first += call.plan.block) {
-      const std::int64_t n = std::min(call.plan.block, tile.n - first);
-      call.columns.moments(columns_to_read(p.x, tile, first), tile.count, n, rows.sums());
-      if (one_block) break;
-      for (std::int64_t i = 0; i < tile.count; ++i) {
-        merge(moments[static_cast<std::size_t>(i)], block_sums(rows.sums(), i, n));
-      }
+  for (std::int64_t i = 0; !one_block && i < tile.count; ++i) of.moments[i] = RowMoments();
+  for (std::int64_t first = 0; p.own_statistics() && first < tile.n; first += call.plan.block) {
+    const std::int64_t n = std::min(call.plan.block, tile.n - first);
+    call.columns.moments(columns_to_read(p.x, tile, first), tile.count, n, rows.sums());
+    if (one_block) break;
+    for (std::int64_t i = 0; i < tile.count; ++i) {
+      merge(of.moments[i], block_sums(rows.sums(), i, n));
     }
   }
   if (p.own_statistics() && one_block) {
-    all_fit = algebra(call, tile, rows);
-    for (std::int64_t i = 0; i < tile.count && out.wanted(); ++i) {
-      moments[static_cast<std::size_t>(i)] = plain_moments(rows, i, tile.n);
+    of.any_special = !algebra(call, tile, rows);
+    for (std::int64_t i = 0; i < tile.count; ++i) {
+      of.special[i] = rows.fits[i] == 0;
+      if (wanted) of.moments[i] = plain_moments(rows, i, tile.n);
     }
-  } else {
-    each_row_of(p, tile, [&](Row row, std::int64_t i) {
-      RowMoments& of_row = moments[static_cast<std::size_t>(i)];
-      Arithmetic how;
-      if (p.own_statistics()) {
-        finish(of_row);
-        all_fit &= trusted(p, of_row, how);
-      } else {
-        of_row = given_moments(p, row);
-      }
-      AffineCoefficients k;
-      all_fit &= !affine_of_row(p, row, of_row, how, k) && !only_bias(p, of_row);
-      rows.centre[i] = k.centre;
-      rows.a[i] = k.a;
-      rows.b[i] = k.b;
-    });
+    return;
   }
-  if (!all_fit) return false;
-  each_row_of(p, tile,
-              [&](Row row, std::int64_t i) { out.set(row, moments[static_cast<std::size_t>(i)]); });
-  if (!p.y.defined()) return true;
-  call.columns.affine(columns_to_read(p.x, tile, 0), columns_to_write(p.y, tile), tile.count,
-                      tile.n, rows.coefficients(0), p.activation);
-  zero_column_tails(p.y, tile, p.L, size_of(p.dtype));
-  return true;
+  each_row_of(p, tile, [&](Row row, std::int64_t i) {
+    RowMoments& moments = of.moments[i];
+    Arithmetic how;
+    bool special = false;
+    if (p.own_statistics()) {
+      finish(moments);
+      special = !trusted(p, moments, how);
+    } else {
+      moments = given_moments(p, row);
+    }
+    AffineCoefficients k;
+    special |= affine_of_row(p, row, moments, how, k) || only_bias(p, moments);
+    rows.centre[i] = k.centre;
+    rows.a[i] = k.a;
+    rows.b[i] = k.b;
+    of.special[i] = special;
+    of.any_special |= special;
+  });
+}
+
+// Rows that are columns; of_row(row) takes those that need other arithmetic.
+template <class OfRow>
+void columns(const Call& call, const Tile& tile, const MomentsOut& out, const OfRow& of_row) {
+  const Problem& p = call.problem;
+  ColumnRows of;
+  settle_columns(call, tile, out.wanted(), of);
+  // Among the others a special row is copied, so that one written in place can still be read.
+  const bool copied = p.activation == Activation::none || !p.in_place;
+  if (of.any_special) {
+    for (std::int64_t i = 0; i < tile.count; ++i) {
+      if (!of.special[i]) continue;
+      of.rows.centre[i] = of.rows.b[i] = 0.0;
+      of.rows.a[i] = 1.0;
+    }
+  }
+  if (p.y.defined() && (copied || !of.any_special)) {
+    call.columns.affine(columns_to_read(p.x, tile, 0), columns_to_write(p.y, tile), tile.count,
+                        tile.n, of.rows.coefficients(0), p.activation, call.plan.stream);
+    zero_column_tails(p.y, tile, p.L, size_of(p.dtype));
+  }
+  each_row_of(p, tile, [&](Row row, std::int64_t i) {
+    if (of.special[i] || (of.any_special && !copied)) return of_row(row);
+    out.set(row, of.moments[i]);
+  });
 }
 
 // What a thread does with its rows, one after the other.
@@ -324,8 +348,7 @@ class Forward {
 
   void of_tile(const Tile& tile) {
     if (!call_.plan.columns) return short_rows(tile);
-    if (columns(call_, tile, out_)) return;
-    each_row_of(call_.problem, tile, [&](Row row, std::int64_t) { of_row(row); });
+    columns(call_, tile, out_, [&](Row row) { of_row(row); });
   }
 
   void of_row(Row row) {

@@ -211,7 +211,8 @@ HWY_INLINE hn::Vec<D> LoadPartAs(D d, const T* p, size_t n) {
 #if INSTNORM_FAST_MASKED_STORE
   if constexpr (sizeof(T) == 2 && sizeof(hn::TFromD<D>) == 4) {
     const hn::Rebind<uint16_t, D> d16;
-    return Widened<T>(d, hn::MaskedLoad(hn::FirstN(d16, n), d16, reinterpret_cast<const uint16_t*>(p)));
+    return Widened<T>(
+        d, hn::MaskedLoad(hn::FirstN(d16, n), d16, reinterpret_cast<const uint16_t*>(p)));
   }
 #endif
   T part[hn::MaxLanes(D())] = {};

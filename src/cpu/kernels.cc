@@ -88,7 +88,8 @@ HWY_INLINE void AffineWith(In x, Out y, int64_t count, int64_t n, const AffineCo
         using Value = AffineValue<decltype(d), T, Act, false>;
         const T* of_x = Segment<T>(x, first);
         const auto value_of = [&](size_t i) INSTNORM_INLINED {
-          return Value{of_x, hn::Zero(d), hn::Set(d, centre[i]), hn::Set(d, a[i]), hn::Set(d, b[i])};
+          return Value{of_x, hn::Zero(d), hn::Set(d, centre[i]), hn::Set(d, a[i]),
+                       hn::Set(d, b[i])};
         };
         CombineRun(d, Segment<T>(y, first), static_cast<size_t>(rows), static_cast<size_t>(n),
                    stream, value_of,
@@ -111,7 +112,7 @@ void Affine(In x, Out y, int64_t count, int64_t n, const AffineColumns& k, bool 
 #if INSTNORM_SIZED_VECTORS
 template <bool kStream, class Compute, class T>
 void AffineMomentsWith(In x, Out y, int64_t count, int64_t n, const AffineColumns& k, In next,
-                        const MomentSums& out) {
+                       const MomentSums& out) {
   using D = VectorOf<Compute>;
   using Value = AffineValue<D, T, NoActivation, false>;
   using Beside = CombineBeside<kStream, D, T, Value>;
@@ -127,8 +128,8 @@ void AffineMomentsWith(In x, Out y, int64_t count, int64_t n, const AffineColumn
 template <class Compute, class T>
 void AffineMoments(In x, Out y, int64_t count, int64_t n, const AffineColumns& k, bool stream,
                    In next, const MomentSums& of_next) {
-  const auto with = stream ? &AffineMomentsWith<true, Compute, T>
-                           : &AffineMomentsWith<false, Compute, T>;
+  const auto with =
+      stream ? &AffineMomentsWith<true, Compute, T> : &AffineMomentsWith<false, Compute, T>;
   with(x, y, count, n, k, next, of_next);
 }
 #endif
@@ -242,8 +243,7 @@ void BackwardSumsWith(In g, In x, Out dx, int64_t count, int64_t n, const Backwa
   using Beside = CombineBeside<kStream, D, T, Value>;
   const D d;
   for (int64_t i = 0; i < count; ++i) {
-    const Value value =
-        BackwardOf<T, T>(d, Segment<T>(g, i), Segment<T>(x, i), k, i * k.step);
+    const Value value = BackwardOf<T, T>(d, Segment<T>(g, i), Segment<T>(x, i), k, i * k.step);
     BlockGradientSums(d, Segment<T>(next_g, i), Segment<T>(next_x, i), static_cast<size_t>(n),
                       centre[i * centre_step], out.g[i], out.gx[i],
                       Beside(Segment<T>(dx, i), static_cast<size_t>(n), value));
@@ -310,10 +310,11 @@ void MomentsOfColumns(In x, int64_t count, int64_t n, const MomentSums& out) {
 
 template <class Compute, class T>
 void AffineOfColumns(In x, Out y, int64_t count, int64_t n, const AffineColumns& k,
-                     Activation activation) {
+                     Activation activation, bool stream) {
   const auto with = [&](auto act) HWY_ATTR {
     ColumnAffine<decltype(act)>(VectorOf<Compute>(), Segment<T>(x, 0), Step<T>(x), Segment<T>(y, 0),
-                                Step<T>(y), static_cast<size_t>(count), static_cast<size_t>(n), k);
+                                Step<T>(y), static_cast<size_t>(count), static_cast<size_t>(n), k,
+                                stream);
   };
   if (activation == Activation::none) return with(NoActivation());
   WithActivation(activation, with);
@@ -327,10 +328,11 @@ void GradientsOfColumns(In g, In x, int64_t count, int64_t n, const double* cent
 }
 
 template <class Compute, class T>
-void BackwardOfColumns(In g, In x, Out dx, int64_t count, int64_t n, const BackwardColumns& k) {
+void BackwardOfColumns(In g, In x, Out dx, int64_t count, int64_t n, const BackwardColumns& k,
+                       bool stream) {
   ColumnBackward(VectorOf<Compute>(), Segment<T>(g, 0), Step<T>(g), Segment<T>(x, 0), Step<T>(x),
                  Segment<T>(dx, 0), Step<T>(dx), static_cast<size_t>(count), static_cast<size_t>(n),
-                 k);
+                 k, stream);
 }
 
 template <class Compute, class T>

@@ -136,12 +136,12 @@ struct Kernels {
 struct ColumnKernels {
   void (*moments)(In x, std::int64_t count, std::int64_t n, const MomentSums& out) = nullptr;
   void (*affine)(In x, Out y, std::int64_t count, std::int64_t n, const AffineColumns& k,
-                 Activation activation) = nullptr;
+                 Activation activation, bool stream) = nullptr;
   void (*sums)(In g, In x, std::int64_t count, std::int64_t n, const double* centre,
                const GradientSumsOut& out) = nullptr;
   // Not for rows whose x has no part in it (k.q and k.r are 0 and x may be NaN).
-  void (*backward)(In g, In x, Out dx, std::int64_t count, std::int64_t n,
-                   const BackwardColumns& k) = nullptr;
+  void (*backward)(In g, In x, Out dx, std::int64_t count, std::int64_t n, const BackwardColumns& k,
+                   bool stream) = nullptr;
 };
 
 // For each float DType: `common` computes in float (float64: in double); `wide` computes in double,

@@ -125,8 +125,7 @@ HWY_INLINE hn::Vec<D> HeadMean(D d, const T* x, size_t n, hn::Vec<D> scale) {
   Vectors::Each([&](auto k) INSTNORM_INLINED {
     const size_t at = k * lanes;
     const size_t there = at < n ? std::min(lanes, n - at) : 0;
-    const size_t wanted =
-        at < kHeadLanes<Compute> ? std::min(lanes, kHeadLanes<Compute> - at) : 0;
+    const size_t wanted = at < kHeadLanes<Compute> ? std::min(lanes, kHeadLanes<Compute> - at) : 0;
     const auto v = hn::IfThenElse(hn::FirstN(d, there), LoadPartAs(d, x + at, there), first);
     head.Set(k, hn::IfThenElseZero(hn::FirstN(d, wanted), hn::Mul(v, share)));
   });
@@ -225,8 +224,7 @@ template <class D, class T, class Work>
 HWY_INLINE void BlockMomentsBeside(D d, const T* x, size_t n, const MomentSums& out,
                                    const Work& beside) {
   const auto one = Constant(d, 1.0);
-  const auto centre =
-      hn::GetLane(FiniteOrZero(d, hn::Set(d, Fold(d, HeadMean(d, x, n, one)))));
+  const auto centre = hn::GetLane(FiniteOrZero(d, hn::Set(d, Fold(d, HeadMean(d, x, n, one)))));
   hn::Vec<D> u, uv;
   TwoSums(d, n, MomentTerms<D, T, false, true>{x, one, hn::Set(d, centre)}, u, uv, beside);
   *out.centre = static_cast<double>(centre);
@@ -316,8 +314,8 @@ HWY_INLINE void BlockGradientSumsTogether(D d, const OfG& g, const OfX& x, const
 #endif
 
 template <class Work, class D, class G, class T>
-HWY_INLINE void BlockGradientSums(D d, const G* g, const T* x, size_t n, double centre, double& sum_g,
-                                  double& sum_gx, const Work& beside) {
+HWY_INLINE void BlockGradientSums(D d, const G* g, const T* x, size_t n, double centre,
+                                  double& sum_g, double& sum_gx, const Work& beside) {
   constexpr bool kAhead = !std::is_same_v<Work, NoWork>;
   hn::Vec<D> u, uv;
   TwoSums(d, n, GradientTerms<D, G, T, kAhead>{g, x, Constant(d, centre)}, u, uv, beside);
