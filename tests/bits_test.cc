@@ -382,7 +382,10 @@ TEST_P(Streamed, ChangesNothing) {
     };
     Array y(dtype, x.shape(), pattern), dx(dtype, x.shape(), pattern);
     Array y_alone(dtype, one.x.shape(), pattern), dx_alone(dtype, one.x.shape(), pattern);
-    EXPECT_NE(explain(x.view(), y.view()).find("streaming"), std::string::npos) << L;
+    // Rows that are columns are copied row by row where vectors have no fixed size.
+    if (pattern != Pattern::channels_last || cpu_target() != std::string("SCALAR")) {
+      EXPECT_NE(explain(x.view(), y.view()).find("streaming"), std::string::npos) << L;
+    }
     run(x, g, y, dx);
     run(one.x, one.g, y_alone, dx_alone);
     const auto are_copies = [&](Array& all, Array& of) {

@@ -183,6 +183,8 @@ template <class D, class T>
 HWY_INLINE void StreamAs(D d, hn::Vec<D> v, T* p) {
   if constexpr (std::is_same_v<hn::TFromD<D>, T>) {
     hn::Stream(v, d, p);
+  } else if constexpr (hn::MaxLanes(D()) * sizeof(T) < 16) {
+    StoreAs(d, v, p);  // no instruction set streams less than 16 bytes
   } else {
     hn::Stream(Narrowed<T>(d, v), hn::Rebind<uint16_t, D>(), reinterpret_cast<uint16_t*>(p));
   }
