@@ -29,10 +29,11 @@ def mypy(tmp_path_factory: pytest.TempPathFactory) -> Mypy:
     config = folder / "mypy.ini"
     config.write_text(f"[mypy]\nstrict = true\ncache_dir = {cache}\n")
 
-    def run(tool: str, option: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(tool: str, option: str, *arguments: str, path: Path | str = "") -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", tool, option, str(config), *arguments]
         with (cache / "in_use").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+            return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False,
+                                  env={**os.environ, "MYPYPATH": str(path)})
 
     return run

@@ -124,7 +124,7 @@ TEST(Safetensors, RefusesAFileThatIsNoFile) {
 
 TEST(Safetensors, RefusesALengthThatCannotBe) {
   EXPECT_EQ(complaint(""), "it has fewer than 8 bytes");
-  EXPECT_EQ(complaint("\x02\0\0\0\0\0\0"), "it has fewer than 8 bytes");
+  EXPECT_EQ(complaint(std::string("\x02\0\0\0\0\0\0", 7)), "it has fewer than 8 bytes");
   std::string file = file_of("{}", 0);
   file[0] = 3;
   EXPECT_EQ(complaint(file), "its header is cut off");
