@@ -48,7 +48,7 @@ test:
 	scripts/install_deps.sh test
 	$(MAKE) --no-print-directory -j 2 .venv/test.stamp compiled PRESET=$(PRESET)
 	CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(VENV)/python -m pip install --quiet --disable-pip-version-check \
-	  --no-build-isolation --no-deps -C build-dir=$(BUILD) -C cmake.define.INSTNORM_BUILD_TESTS=ON .
+	  --no-build-isolation --no-deps --config-settings=build-dir=$(BUILD) --config-settings=cmake.define.INSTNORM_BUILD_TESTS=ON .
 	@ctest --test-dir $(BUILD) -j $(JOBS) --output-on-failure --output-junit ctest.xml; ctest=$$?; \
 	INSTNORM_BUILD_DIR=$(CURDIR)/$(BUILD) $(VENV)/python -m pytest -q -n $(JOBS) --dist worksteal tests \
 	  --junitxml=$(BUILD)/pytest.xml; pytest=$$?; \

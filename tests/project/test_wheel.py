@@ -48,8 +48,8 @@ def wheel(tmp_path_factory):
     if not (BUILD / "CMakeCache.txt").is_file():
         pytest.skip(f"there is no CMake build in {BUILD}")
     folder = tmp_path_factory.mktemp("wheel")
-    run([sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "-C", f"build-dir={BUILD}",
-         "-C", "cmake.define.INSTNORM_BUILD_TESTS=ON", "-w", folder, ROOT])
+    run([sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "-w", folder, ROOT,
+         f"--config-settings=build-dir={BUILD}", "--config-settings=cmake.define.INSTNORM_BUILD_TESTS=ON"])
     (path,) = folder.glob("*.whl")
     return path
 
