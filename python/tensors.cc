@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "argument_names.h"
 #include "arrays.h"
 #include "errors.h"
 #include "moments.h"
@@ -16,6 +17,9 @@ namespace {
 constexpr const char* kOp = "instance_norm";
 constexpr const char* kBackwardOp = "instance_norm_backward";
 constexpr const char* kDoubleOp = "instance_norm_double_backward";
+
+// As Python calls what C++ calls x and y.
+constexpr ArgumentNames kNames{.x = "input", .y = "out"};
 
 // What a forward leaves for its backward is opaque: three arrays would take as long as the kernels.
 constexpr const char* kSaved = "instnorm.saved_moments";
@@ -87,7 +91,7 @@ nb::object normalize(PyObject* const* args, Moments* save) {
   o.save_moments = save;
   nb::object y = new_tensor(x);
   const Array out = read_tensor({kOp, "out"}, y.ptr());
-  run(x, [&] { instance_norm(x.view, out.view, o); });
+  run(x, [&] { instance_norm(x.view, out.view, o, kNames); });
   return y;
 }
 
@@ -140,7 +144,8 @@ PyObject* call_backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
     gx.want("grad_input", args[needs], x);
     gw.want("grad_weight", args[needs + 1], w);
     gb.want("grad_bias", args[needs + 2], b);
-    run(x, [&] { instance_norm_backward(x.view, g.view, m, {gx.view, gw.view, gb.view}, o); });
+    run(x,
+        [&] { instance_norm_backward(x.view, g.view, m, {gx.view, gw.view, gb.view}, o, kNames); });
     return nb::make_tuple(gx.tensor, gw.tensor, gb.tensor).release().ptr();
   });
 }
