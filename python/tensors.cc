@@ -8,6 +8,7 @@
 #include "argument_names.h"
 #include "arrays.h"
 #include "errors.h"
+#include "memory.h"
 #include "moments.h"
 #include "release.h"
 
@@ -30,9 +31,15 @@ const Moments& saved_moments(PyObject* capsule) {
   return *static_cast<const Moments*>(saved);
 }
 
-// A new tensor of the same shape, contiguous: memory of PyTorch's own, which may be resized and
-// counts in its profiler, as DLPack's does not.
+// A new tensor of the same shape, contiguous. Its memory is PyTorch's own, which may be resized and
+// counts in its profiler, as DLPack's does not; or, where it is large, what was kept of earlier
+// results: PyTorch gets it anew from the system each time, which takes several times what the
+// kernels take.
 nb::object new_tensor(const Array& like) {
+  const std::int64_t bytes = like.view.shape.product() * size_of(like.view.dtype);
+  if (keeps_memory() && static_cast<std::size_t>(bytes) >= kKeptFrom) {
+    return NewArray({kOp, "out"}, like).finish();
+  }
   struct Torch {
     PyObject *function, *format, *names;
   };
@@ -196,6 +203,13 @@ PyObject* call_saved_moments(PyObject*, PyObject* const* args, Py_ssize_t count)
   });
 }
 
+PyObject* call_empty_like(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return guarded([&]() -> PyObject* {
+    if (count != 1) raise(PyExc_TypeError, "empty_like_tensor() takes 1 argument");
+    return new_tensor(read_tensor({kOp, "input"}, args[0])).release().ptr();
+  });
+}
+
 using Function = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t);
 
 PyMethodDef definition(const char* name, Function function, const char* doc) {
@@ -216,6 +230,9 @@ void init_tensors(nb::module_& module) {
                  "normalize_tensor_saving(input, running_mean, running_var, weight, bias, "
                  "use_input_stats, momentum, eps, /)\n--\n\n"
                  "The same, and the moments that backward_of_tensor needs, in a capsule."),
+      definition("empty_like_tensor", call_empty_like,
+                 "empty_like_tensor(input, /)\n--\n\n"
+                 "A new tensor for a result: of its shape and dtype, contiguous, not initialised."),
       definition("saved_moments", call_saved_moments,
                  "saved_moments(moments, /)\n--\n\n"
                  "The Moments of such a capsule."),
