@@ -154,7 +154,7 @@ HWY_INLINE bool AllEqual(D d, const T* x, size_t n) {
 // the end of a page.
 template <class T>
 HWY_INLINE void FetchAhead(const T* p) {
-  constexpr size_t kAheadBytes = 4096;
+  constexpr size_t kAheadBytes = 1536;
   hwy::Prefetch(p + kAheadBytes / sizeof(T));
 }
 
