@@ -108,9 +108,10 @@ nb::object new_numpy(const Array& like, View& view) {
   if (keeps_memory() && static_cast<std::size_t>(bytes) >= kKeptFrom) {
     memory = std::make_unique<Tensor>(view.shape, view.dtype);
   }
-  PyObject* made =
-      PyArray_NewFromDescr(&PyArray_Type, descr, view.shape.rank(), view.shape.begin(), nullptr,
-                           memory ? memory->data() : nullptr, NPY_ARRAY_CARRAY, nullptr);
+  // Without data, a flag would mean Fortran's order.
+  PyObject* made = PyArray_NewFromDescr(&PyArray_Type, descr, view.shape.rank(), view.shape.begin(),
+                                        nullptr, memory ? memory->data() : nullptr,
+                                        memory ? NPY_ARRAY_CARRAY : 0, nullptr);
   if (made == nullptr) throw nb::python_error();
   if (memory) {
     const auto destroy = [](void* tensor) noexcept { delete static_cast<Tensor*>(tensor); };
