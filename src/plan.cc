@@ -67,7 +67,7 @@ Plan make_plan(const Problem& p, const Machine& machine) {
     plan.why_split = "fewer rows than threads, too short to share";
   }
 
-  plan.columns = machine.vectors && p.pass != Pass::double_backward &&
+  plan.columns = machine.vectors && !plan.dense && p.pass != Pass::double_backward &&
                  plan.split == Plan::Split::rows && !p.selects() &&
                  !(p.g.defined() && (p.activation != Activation::none || !p.use_input_stats)) &&
                  all_operands(p, [&](const Rows& rows) { return cpu::columns(rows, p.C, size); });
