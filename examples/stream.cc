@@ -16,5 +16,6 @@ int main() {
     instnorm::instance_norm(chunk, instnorm::view(y, {1, length}), {.moments = &heard});
     for (const float value : y) std::printf("%.2f ", static_cast<double>(value));
   }
-  std::printf("\nmean %.4f, std %.4f of %.0f values", heard.mean[0], heard.std()[0], heard.count[0]);
+  std::printf("\nmean %.4f, std %.4f of %.0f values", heard.mean[0], heard.std()[0],
+              heard.count[0]);
 }

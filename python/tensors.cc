@@ -145,6 +145,13 @@ PyObject* call_backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
   });
 }
 
+// Of a capsule, or of Moments, which `read` keeps.
+const Moments& either_moments(PyObject* object, Moments& read) {
+  if (PyCapsule_CheckExact(object)) return saved_moments(object);
+  read = read_moments({kDoubleOp, "moments"}, object);
+  return read;
+}
+
 PyObject* call_double_backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
   enum {
     to_input,
@@ -157,14 +164,18 @@ PyObject* call_double_backward(PyObject*, PyObject* const* args, Py_ssize_t coun
     eps,
     use_input_stats,
     needs,
-    all = needs + 3
+    lengths = needs + 3,
+    data_format,
+    weight_offset,
+    all
   };
   return guarded([&]() -> PyObject* {
-    if (count != all) raise(PyExc_TypeError, "double_backward_of_tensor() takes 12 arguments");
+    if (count != all) raise(PyExc_TypeError, "double_backward_of_tensor() takes 15 arguments");
     const Array x = read_input(kDoubleOp, args[input]);
     const Array g = read_tensor({kDoubleOp, "grad_output"}, args[grad_output]);
-    const Moments& m = saved_moments(args[moments]);
-    Array w, u, a, b;
+    Moments read;
+    const Moments& m = either_moments(args[moments], read);
+    Array w, u, a, b, l;
     GradientsOfGradients given;
     give(kDoubleOp, given.grad_input, u, "that to grad_input", args[to_input]);
     give(kDoubleOp, given.grad_weight, a, "that to grad_weight", args[to_weight]);
@@ -173,6 +184,9 @@ PyObject* call_double_backward(PyObject*, PyObject* const* args, Py_ssize_t coun
     give(kDoubleOp, o.weight, w, "weight", args[weight]);
     o.eps = number(kDoubleOp, "eps", args[eps]);
     o.use_input_stats = flag(kDoubleOp, "use_input_stats", args[use_input_stats]);
+    give(kDoubleOp, o.lengths, l, "lengths", args[lengths]);
+    o.data_format = data_format_of(text(args[data_format]));
+    o.weight_offset = number(kDoubleOp, "weight_offset", args[weight_offset]);
     Gradient gg{kDoubleOp}, gx{kDoubleOp}, gw{kDoubleOp};
     gg.want("gradient of grad_output", args[needs], g);
     gx.want("gradient of input", args[needs + 1], x);
@@ -221,7 +235,7 @@ void init_tensors(nb::module_& module) {
       definition("double_backward_of_tensor", call_double_backward,
                  "double_backward_of_tensor(to_input, to_weight, to_bias, grad_output, input, "
                  "moments, weight, eps, use_input_stats, needs_grad_output, needs_input, "
-                 "needs_weight, /)\n--\n\n"
+                 "needs_weight, lengths, data_format, weight_offset, /)\n--\n\n"
                  "What flows back to the gradients of input, weight and bias, each or None, to the "
                  "gradients that are needed of grad_output, input and weight.")};
   for (PyMethodDef& d : definitions) {

@@ -139,6 +139,9 @@ def double_backward_of_tensor(
     needs_grad_output: bool,
     needs_input: bool,
     needs_weight: bool,
+    lengths: ArrayT | None,
+    data_format: DataFormat,
+    weight_offset: float,
     /,
 ) -> tuple[ArrayT | None, ArrayT | None, ArrayT | None]: ...
 def moments_empty(n: int, c: int) -> Moments: ...

@@ -1,8 +1,9 @@
 """Gradients of instance_norm by the kernels.
 
 What is saved is the input, not the result, so that the result may be changed in place afterwards.
-First derivatives come from the kernels of the backward pass; without extras second ones do too. Beyond
-that they are taken through the formulas, so that every order is right.
+First derivatives come from the kernels of the backward pass, second ones from those of the double backward
+where they take the extras. Beyond that derivatives are taken through the formulas, so that every order is
+right.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._moments import Moments as ArrayMoments
 from . import _formulas, _kernels
 from ._call import Call
 from ._extras import NONE, Extras
@@ -148,9 +150,9 @@ class InstanceNormGradient(torch.autograd.Function):
         found: Sequence[Tensor | None] | None = None
         if not torch.is_grad_enabled() and not special():
             try:
-                found = _kernels.double_backward_of_tensor(
-                    to_input, to_weight, to_bias, grad_output, input, moments, weight, eps,
-                    use_input_stats, needs[0], needs[1], needs[3],
+                found = _kernels.double_backward(
+                    cotangents, grad_output, input, moments, weight, eps, not use_input_stats,
+                    (needs[0], needs[1], needs[3]),
                 )
             except (TypeError, ValueError):
                 pass  # exotic cotangents
@@ -209,9 +211,14 @@ class InstanceNormWithExtras(torch.autograd.Function):
         if lengths is not None or mask is not None:
             extras = extras._replace(lengths=lengths, mask=mask)
         grads: Sequence[Tensor | None] | None = None
-        if not torch.is_grad_enabled() and not special():
+        if not special():
             try:
-                grads = _by_kernels(ctx, input, weight, bias, extras, grad_output, *grad_moments)
+                if not torch.is_grad_enabled():
+                    grads = _by_kernels(ctx, input, weight, bias, extras, grad_output, *grad_moments)
+                elif grad_output is not None and all(g is None for g in grad_moments):
+                    grads = InstanceNormWithExtrasGradient.apply(
+                        grad_output, input, weight, bias, ctx.moments, eps, extras, running, given
+                    )
             except (TypeError, ValueError):
                 pass  # an exotic grad_output: the formulas take all
         if grads is None:
@@ -224,6 +231,57 @@ class InstanceNormWithExtras(torch.autograd.Function):
             grads = vjp(formula, (input, weight, bias), (grad_output, *grad_moments))
         gx, gw, gb = grads
         return gx, None, None, gw, gb, *[None] * 6
+
+
+class InstanceNormWithExtrasGradient(torch.autograd.Function):
+    """The backward of that as a function with gradients of its own, but those of moments."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        grad_output: Tensor,
+        input: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        moments: ArrayMoments,
+        eps: float,
+        extras: Extras,
+        running: bool,
+        given: bool,
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        ctx.save_for_backward(grad_output, input, weight, bias, extras.lengths, extras.mask)
+        ctx.rest = moments, eps, extras._replace(lengths=None, mask=None), running, given
+        ctx.set_materialize_grads(False)
+        return _kernels.backward(
+            grad_output, input, moments, weight, bias, eps, running or given, extras
+        )
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+        grad_output, input, weight, bias, lengths, mask = ctx.saved_tensors
+        moments, eps, extras, running, given = ctx.rest
+        extras = extras._replace(lengths=lengths, mask=mask)
+        if all(t is None for t in cotangents):
+            return (None,) * 9
+        needs = ctx.needs_input_grad
+        if _kernels.double_backward_takes(extras) and not (torch.is_grad_enabled() or special()):
+            try:
+                gg, gx, gw = _kernels.double_backward(
+                    cotangents, grad_output, input, moments, weight, eps, running or given,
+                    needs[:3], extras,
+                )
+                return gg, gx, gw, *[None] * 6
+            except (TypeError, ValueError):
+                pass  # exotic cotangents
+        constants = _kernels.tensors(moments) if running or given else None
+
+        def first(g: Tensor, *inputs: Tensor | None) -> tuple[Tensor, ...]:
+            def y(x: Tensor, w: Tensor | None, b: Tensor | None) -> tuple[Tensor]:
+                return (_formulas.normalize(x, w, b, eps, extras, constants, running)[0],)
+
+            return tuple(input.new_empty(0) if t is None else t for t in vjp(y, inputs, (g,)))
+
+        return *vjp(first, (grad_output, input, weight, bias), cotangents), *[None] * 5
 
 
 apply_with_extras: Callable[..., tuple[Tensor, ...]] = InstanceNormWithExtras.apply

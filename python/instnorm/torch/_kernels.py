@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .. import _C
 from .._moments import Moments as ArrayMoments
+from .._typing import DataFormat
 from ._call import Call
 from ._extras import NONE, Extras
 from ._moments import Moments
@@ -84,6 +85,32 @@ def backward(
     )
 
 
+def double_backward(
+    cotangents: tuple[Tensor | None, Tensor | None, Tensor | None],
+    grad_output: Tensor,
+    input: Tensor,
+    moments: object,
+    weight: Tensor | None,
+    eps: float,
+    constant_moments: bool,
+    needs: tuple[bool, bool, bool],
+    extras: Extras = NONE,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """The gradients that are needed of grad_output, input and weight; see `double_backward_takes`.
+
+    `cotangents` belong to the gradients of input, weight and bias.
+    """
+    return _C.double_backward_of_tensor(
+        *cotangents, grad_output, input, moments, weight, eps, not constant_moments, *needs,
+        extras.lengths, cast(DataFormat, extras.data_format), extras.weight_offset,
+    )
+
+
+def double_backward_takes(extras: Extras) -> bool:
+    """Which values are there must be known row by row, and an activation has a derivative of its own."""
+    return extras.mask is None and extras.nan_policy != "omit" and extras.activation is None
+
+
 def moments(input: Tensor, extras: Extras = NONE) -> Moments:
     return tensors(_C.moments(constant(input), **extras.given()))
 
@@ -113,4 +140,3 @@ normalize_tensor = _C.normalize_tensor
 normalize_tensor_saving = _C.normalize_tensor_saving
 saved_moments = _C.saved_moments
 backward_of_tensor = _C.backward_of_tensor
-double_backward_of_tensor = _C.double_backward_of_tensor
