@@ -252,8 +252,9 @@ class InstanceNormWithExtrasGradient(torch.autograd.Function):
         ctx.save_for_backward(grad_output, input, weight, bias, extras.lengths, extras.mask)
         ctx.rest = moments, eps, extras._replace(lengths=None, mask=None), running, given
         ctx.set_materialize_grads(False)
+        needs = True, weight is not None and weight.requires_grad, bias is not None and bias.requires_grad
         return _kernels.backward(
-            grad_output, input, moments, weight, bias, eps, running or given, extras
+            grad_output, input, moments, weight, bias, eps, running or given, extras, needs
         )
 
     @staticmethod
@@ -301,12 +302,13 @@ def _by_kernels(
     eps, _, running, given = ctx.rest
     gx = gw = gb = None
     if grad_output is not None:
-        m = ctx.moments
+        needs = ctx.needs_input_grad
         gx, gw, gb = _kernels.backward(
-            grad_output, input, m, weight, bias, eps, running or given, extras
+            grad_output, input, ctx.moments, weight, bias, eps, running or given, extras,
+            (needs[0], needs[3], needs[4]),
         )
-    if not (running or given or (grad_mean is None and grad_m2 is None)):
-        through = _formulas.moments_backward(
+    if ctx.needs_input_grad[0] and not (running or given or (grad_mean is None and grad_m2 is None)):
+        through = _kernels.moments_backward(
             input, _kernels.tensors(ctx.moments), grad_mean, grad_m2, extras
         )
         gx = through if gx is None else gx + through

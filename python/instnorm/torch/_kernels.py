@@ -71,18 +71,27 @@ def backward(
     eps: float,
     constant_moments: bool,
     extras: Extras = NONE,
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """The gradients of input, weight and bias."""
-    return _C.instance_norm_backward(
-        constant(grad_output),
-        constant(input),
+    needs: tuple[bool, bool, bool] = (True, True, True),
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """The gradients that are needed of input, weight and bias, as far as there are these."""
+    return _C.backward_of_tensor(
+        grad_output,
+        input,
         _constants(moments) if isinstance(moments, Moments) else moments,
-        constant(weight),
-        constant(bias),
+        weight,
+        bias,
         eps,
-        use_input_stats=not constant_moments,
-        **({} if extras is NONE else extras.given()),
+        not constant_moments,
+        needs[0],
+        needs[1] and weight is not None,
+        needs[2] and bias is not None,
+        *_unnamed(extras),
     )
+
+
+def _unnamed(extras: Extras) -> Any:
+    lengths, mask, nan_policy, data_format, weight_offset, activation = extras
+    return lengths, mask, nan_policy, data_format, float(weight_offset), activation
 
 
 def double_backward(
@@ -113,6 +122,34 @@ def double_backward_takes(extras: Extras) -> bool:
 
 def moments(input: Tensor, extras: Extras = NONE) -> Moments:
     return tensors(_C.moments(constant(input), **extras.given()))
+
+
+def moments_backward(
+    input: Tensor, m: Moments, grad_mean: Tensor | None, grad_m2: Tensor | None, extras: Extras
+) -> Tensor:
+    """Gradient of the input's own moments m, grad_mean / count + 2 * grad_m2 * (x - mean).
+
+    That is a forward by the moments (mean, variance 1).
+    """
+    dtype = torch.float64 if input.dtype == torch.float64 else torch.float32
+    one = torch.ones_like(m.mean)
+    zero = torch.zeros_like(one, dtype=dtype)
+    weight = zero if grad_m2 is None else (2.0 * grad_m2).to(dtype)
+    bias = zero if grad_mean is None else (grad_mean / m.count.clamp(min=1.0)).to(dtype)
+    call = Call(constant(input), None, None, weight, bias, True, 0.0, 0.0)
+    gradient = normalize(
+        call,
+        extras._replace(weight_offset=0.0, activation=None),
+        Moments(2.0 * one, m.mean, 2.0 * one),
+    )
+    if extras.nan_policy == "omit":
+        gradient.masked_fill_(input.isnan(), 0.0)
+    return gradient
+
+
+def merge(a: Moments, b: Moments) -> Moments:
+    """Raises ValueError for what is not float64 (N, C)."""
+    return tensors(_C.moments_merge(_constants(a), _constants(b)))
 
 
 def denormalize(
