@@ -209,10 +209,10 @@ def test_explain(run, tmp_path):
 
 
 LENGTHS = {
-    "floats": (np.ones(N), "dtype '<f8' is not int32 or int64"),
-    "unsigned": (np.ones(N, np.uint32), "dtype '<u4' is not int32 or int64"),
-    "narrow": (np.ones(N, np.int16), "dtype '<i2' is not int32 or int64"),
-    "bool": (np.ones(N, bool), "dtype '|b1' is not int32 or int64"),
+    "floats": (np.ones(N), "lengths must be int32 or int64, got dtype '<f8'"),
+    "unsigned": (np.ones(N, np.uint32), "lengths must be int32 or int64, got dtype '<u4'"),
+    "narrow": (np.ones(N, np.int16), "lengths must be int32 or int64, got dtype '<i2'"),
+    "bool": (np.ones(N, bool), "lengths must be int32 or int64, got dtype '|b1'"),
     "too few": (np.ones(N - 1, int), "lengths must have shape (N,) = (7,), got (6,)"),
     "two dimensions": (np.ones((N, 1), int), "lengths must have shape (N,) = (7,), got (7, 1)"),
     "ten dimensions": (np.ones((1,) * 10, int), "lengths must have shape (N,) = (7,), got 10 dimensions"),
@@ -221,8 +221,8 @@ LENGTHS = {
     "below 0": (np.array([20, 3, 3, 3, 3, 3, -1], np.int32), "lengths must be from 0 to L = 20, got -1 at n = 6"),
 }
 MASKS = {
-    "floats": (np.ones((N, L)), "dtype '<f8' is not bool"),
-    "bytes": (np.ones((N, L), np.uint8), "dtype '|u1' is not bool"),
+    "floats": (np.ones((N, L)), "mask must be bool, got dtype '<f8'"),
+    "bytes": (np.ones((N, L), np.uint8), "mask must be bool, got dtype '|u1'"),
     "one for all": (np.ones((1, L), bool), "mask must have shape (7, 20), (7, 1, 20) or (7, 3, 20), got (1, 20)"),
     "without N": (np.ones(L, bool), "mask must have shape (7, 20), (7, 1, 20) or (7, 3, 20), got (20,)"),
     "channels last": (np.ones((N, L, C), bool), "got (7, 20, 3)"),

@@ -67,4 +67,6 @@ def as_arrays(
             continue
         _parameter("denormalize", name, p, shape)
         if not _accepts.parameters(y.dtype, p, None, False):
-            raise ValueError(f"[denormalize] {name} does not fit {y.dtype}, got {p.dtype}")
+            dtype, got = (str(t.dtype).removeprefix("torch.") for t in (y, p))
+            either = "float32 or " if y.dtype in _accepts.HALVES else ""
+            raise ValueError(f"[denormalize] {name} must be {either}{dtype} for a {dtype} y, got {got}")
