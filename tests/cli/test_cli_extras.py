@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import pathlib
+import re
 
 import ml_dtypes
 import numpy as np
@@ -10,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 import cli_oracle as oracle
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 N, C, L = 7, 3, 20
 ONE_BY_ONE = {"INSTNORM_BLOCK_BYTES": "1"}
 THREE = {"INSTNORM_BLOCK_BYTES": str(3 * (C * L * 4 + C * 24 + 8))}
@@ -145,6 +148,25 @@ def test_more_threads_do_not_change_a_bit(run, tmp_path):
         run("apply", "x.npy", "y.npy", "--force", "--mask", "m.npy", "--activation", "silu", "--threads", k, cwd=tmp_path)
         written.add((tmp_path / "y.npy").read_bytes())
     assert len(written) == 1
+
+
+def test_the_manuals_commands_on_real_data(run, manual, tmp_path):
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    motions, vowels, co2 = (np.load(ROOT / "data" / f"{name}.npy") for name in ("basic_motions", "japanese_vowels", "co2"))
+    np.save(tmp_path / "motions_nlc.npy", motions.swapaxes(1, 2))
+    commands = re.findall(r"^    \$ instnorm ((?:apply|denormalize) .*(?:data/|co2|motions_nlc).*)$", manual, re.MULTILINE)
+    assert len(commands) == 5
+    for command in commands:
+        run(*command.split(), cwd=tmp_path)
+    got = {name: np.load(tmp_path / f"{name}.npy") for name in ("vowels", "active", "co2", "back", "motions")}
+    lengths = np.load(ROOT / "data" / "japanese_vowels_lengths.npy")
+    there = np.broadcast_to(np.arange(vowels.shape[2]) < lengths[:, None, None], vowels.shape)
+    assert_right(got["vowels"], definition(vowels, there), np.float32)
+    assert_right(got["active"], definition(vowels, there, activation="relu"), np.float32)
+    assert_right(got["co2"], definition(co2, np.ones(co2.shape, bool), omit=True), np.float32)
+    assert_right(got["motions"].swapaxes(1, 2), definition(motions, np.ones(motions.shape, bool)), np.float32)
+    # 2e-6 of |x| + std: the promise of the way back.
+    np.testing.assert_allclose(got["back"], co2, rtol=0, atol=2e-6 * (np.nanmax(co2) + np.nanstd(co2)))
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["NCL", "NLC"])
