@@ -128,13 +128,16 @@ class InstanceNormGradient(torch.autograd.Function):
         bias: Tensor | None,
         eps: float,
         use_input_stats: bool,
-        *needs: bool,
+        needs_input: bool,
+        needs_weight: bool,
+        needs_bias: bool,
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         ctx.save_for_backward(grad_output, input, weight)
         ctx.rest = moments, bias, eps, use_input_stats
         ctx.set_materialize_grads(False)
         return _kernels.backward_of_tensor(
-            grad_output, input, moments, weight, bias, eps, use_input_stats, *needs
+            grad_output, input, moments, weight, bias, eps, use_input_stats,
+            needs_input, needs_weight, needs_bias,
         )
 
     @staticmethod
@@ -216,7 +219,7 @@ class InstanceNormWithExtras(torch.autograd.Function):
                 if not torch.is_grad_enabled():
                     grads = _by_kernels(ctx, input, weight, bias, extras, grad_output, *grad_moments)
                 elif grad_output is not None and all(g is None for g in grad_moments):
-                    grads = InstanceNormWithExtrasGradient.apply(
+                    grads = apply_gradient_with_extras(
                         grad_output, input, weight, bias, ctx.moments, eps, extras, running, given
                     )
             except (TypeError, ValueError):
@@ -258,7 +261,10 @@ class InstanceNormWithExtrasGradient(torch.autograd.Function):
         )
 
     @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+    def backward(
+        ctx: Any, to_input: Tensor | None, to_weight: Tensor | None, to_bias: Tensor | None
+    ) -> Any:
+        cotangents = to_input, to_weight, to_bias
         grad_output, input, weight, bias, lengths, mask = ctx.saved_tensors
         moments, eps, extras, running, given = ctx.rest
         extras = extras._replace(lengths=lengths, mask=mask)
@@ -286,6 +292,9 @@ class InstanceNormWithExtrasGradient(torch.autograd.Function):
 
 
 apply_with_extras: Callable[..., tuple[Tensor, ...]] = InstanceNormWithExtras.apply
+apply_gradient_with_extras: Callable[..., tuple[Tensor | None, ...]] = (
+    InstanceNormWithExtrasGradient.apply
+)
 
 
 def _by_kernels(
