@@ -20,6 +20,12 @@ constexpr std::int64_t kStreamBytes = 12 * 1024 * 1024;
 // A tile of rows is summed and then combined: what was read must still be in the first-level cache.
 constexpr std::int64_t kTileBytes = 16 * 1024;
 
+// From this much in a row on, its statistics are taken beside the stores of the row before. Shorter
+// rows are faster as one run, and that still more so where stores are streamed: a line that two
+// rows share is then not written in two parts.
+constexpr std::int64_t kOverlapStored = 768;
+constexpr std::int64_t kOverlapStreamed = 2048;
+
 template <class Predicate>
 bool all_operands(const Problem& p, const Predicate& holds) {
   for (const Rows* rows : {&p.x, &p.g, &p.u, &p.y, &p.grad_g}) {
@@ -59,7 +65,7 @@ Plan make_plan(const Problem& p, const Machine& machine) {
     plan.why_split = "fewer rows than threads, too short to share";
   }
 
-  plan.columns = machine.columns && p.pass != Pass::double_backward &&
+  plan.columns = machine.vectors && p.pass != Pass::double_backward &&
                  plan.split == Plan::Split::rows && !p.selects() &&
                  !(p.g.defined() && (p.activation != Activation::none || !p.use_input_stats)) &&
                  all_operands(p, [&](const Rows& rows) { return cpu::columns(rows, p.C, size); });
@@ -70,14 +76,20 @@ Plan make_plan(const Problem& p, const Machine& machine) {
     plan.why_stores = "nothing is stored";
   } else if (p.in_place) {
     plan.why_stores = "in place";
-  } else if (size < 4 || !plan.dense) {
-    plan.why_stores = size < 4 ? "16-bit elements" : "rows are not dense";
+  } else if (!plan.dense && !plan.columns) {
+    plan.why_stores = "rows are copied";
   } else if (plan.bytes < stream_from) {
     plan.why_stores = "the output may stay in the cache";
   } else {
     plan.stream = true;
     plan.why_stores = "more than the caches hold";
   }
+  const bool by_own_moments = p.pass == Pass::normalize  ? p.own_statistics()
+                              : p.pass == Pass::backward ? p.use_input_stats
+                                                         : false;
+  plan.overlap = machine.vectors && by_own_moments && plan.dense && p.y.defined() &&
+                 p.activation == Activation::none && plan.split == Plan::Split::rows &&
+                 !p.selects() && row_bytes >= (plan.stream ? kOverlapStreamed : kOverlapStored);
   return plan;
 }
 
@@ -100,6 +112,8 @@ std::string to_string(const Plan& plan, const Problem& p, const Machine& machine
   s += line("split    ", plan.split == Plan::Split::rows ? "whole rows" : "blocks of each row",
             plan.why_split);
   s += line("threads  ", number(plan.threads) + " of " + number(machine.threads), plan.why_threads);
+  s += line("order    ", plan.overlap ? "overlapped" : "one after the other",
+            plan.overlap ? "statistics of the next beside the stores of this" : "");
   s += line("stores   ", plan.stream ? "streaming" : "ordinary", plan.why_stores);
   return s;
 }

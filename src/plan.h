@@ -13,11 +13,16 @@ namespace instnorm {
 struct Machine {
   const char* target = "";  // instruction set, as cpu_target() names it
   int threads = 1;          // that may be used
-  bool columns = true;      // has the instruction set kernels for rows that are columns?
+  // Has the instruction set vectors of a fixed size? The kernels that take several rows at a time,
+  // or rows that are columns, need that.
+  bool vectors = true;
 };
 
 // Most rows of a tile; what is known of them lies on the stack.
-inline constexpr std::int64_t kTileRows = 64;
+inline constexpr std::int64_t kTileRows = 128;
+
+// As many more have room there: kernels take the rows of a tile by whole vectors.
+inline constexpr std::int64_t kSpareRows = 7;
 
 struct Plan {
   enum class Split {
@@ -34,6 +39,7 @@ struct Plan {
   bool across_instances =
       false;             // such rows may be of two instances: one step leads from each to the next
   bool columns = false;  // rows are columns of memory: as many at a time as lie beside each other
+  bool overlap = false;  // the statistics of rows are taken beside the stores of those before them
   std::int64_t bytes = 0;  // read and written, once
   // Why, one phrase for each decision.
   const char *why_split = "", *why_threads = "", *why_stores = "";

@@ -18,6 +18,9 @@ inline double choose(bool condition, double yes, double no) { return condition ?
 inline double magnitude(double x) { return std::fabs(x); }
 inline double square_root(double x) { return std::sqrt(x); }
 inline double to_float_and_back(double x) { return static_cast<double>(static_cast<float>(x)); }
+inline double float_inverse_root(double x) {
+  return static_cast<double>(1.0f / std::sqrt(static_cast<float>(x)));
+}
 
 inline constexpr double kDoubleMax = std::numeric_limits<double>::max();
 

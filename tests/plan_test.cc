@@ -88,7 +88,44 @@ TEST(PlanTest, StreamsOnlyWhatIsLargeDenseAndElsewhere) {
   EXPECT_TRUE(plan_of(DType::float64, large, 2).stream);
   EXPECT_FALSE(plan_of(DType::float32, small, 2).stream);
   EXPECT_FALSE(plan_of(DType::float32, large, 2, true).stream);
-  EXPECT_FALSE(plan_of(DType::float32, large, 2, false, Pattern::channels_last).stream);
+  EXPECT_TRUE(plan_of(DType::float16, large, 2).stream);
+  EXPECT_TRUE(plan_of(DType::float32, large, 2, false, Pattern::channels_last).stream);
+  EXPECT_FALSE(plan_of(DType::float32, large, 2, false, Pattern::stepped).stream);
+}
+
+// Twice as much where several threads store at once.
+TEST(PlanTest, StreamsFrom12And24Megabytes) {
+  const auto streams = [](std::int64_t bytes, int threads) {
+    return plan_of(DType::float32, {bytes / 2 / 4 / 1024, 1, 1024}, threads).stream;
+  };
+  constexpr std::int64_t kMB = 1 << 20;
+  EXPECT_FALSE(streams(11 * kMB, 1));
+  EXPECT_TRUE(streams(12 * kMB, 1));
+  EXPECT_FALSE(streams(23 * kMB, 2));
+  EXPECT_TRUE(streams(24 * kMB, 2));
+}
+
+TEST(PlanTest, OverlapsRowsThatAreLongEnough) {
+  EXPECT_FALSE(plan_of(DType::float32, {10, 10, 191}, 1).overlap);
+  EXPECT_TRUE(plan_of(DType::float32, {10, 10, 192}, 1).overlap);
+  EXPECT_FALSE(plan_of(DType::float64, {10, 10, 95}, 1).overlap);
+  EXPECT_TRUE(plan_of(DType::float64, {10, 10, 96}, 1).overlap);
+  EXPECT_TRUE(plan_of(DType::float16, {10, 10, 5000}, 1, true).overlap);
+  // Streamed as one run as long as that is faster.
+  EXPECT_FALSE(plan_of(DType::float32, {1000, 100, 511}, 1).overlap);
+  EXPECT_TRUE(plan_of(DType::float32, {1000, 100, 512}, 1).overlap);
+  // Rows that are copied, that are columns, or that threads share.
+  EXPECT_FALSE(plan_of(DType::float32, {10, 10, 1000}, 1, false, Pattern::stepped).overlap);
+  EXPECT_FALSE(plan_of(DType::float32, {10, 10, 1000}, 1, false, Pattern::channels_last).overlap);
+  EXPECT_FALSE(plan_of(DType::float32, {1, 1, 10'000'000}, 2).overlap);
+}
+
+TEST(PlanTest, TakesChannelsLastAsColumns) {
+  for (const std::int64_t C : {2, 3, 64, 1000}) {
+    EXPECT_TRUE(plan_of(DType::float32, {4, C, 100}, 2, false, Pattern::channels_last).columns);
+  }
+  EXPECT_FALSE(plan_of(DType::float32, {4, 10, 100}, 2).columns);
+  EXPECT_FALSE(plan_of(DType::float32, {4, 10, 100}, 2, false, Pattern::stepped).columns);
 }
 
 TEST(PlanTest, BytesAreThoseReadAndWritten) {

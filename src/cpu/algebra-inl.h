@@ -9,6 +9,7 @@
 
 #include <hwy/highway.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <type_traits>
 
@@ -35,16 +36,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 #undef INSTNORM_FORMULA
 
 // How Real is read and written, for Real = double.
-template <class Real>
-HWY_INLINE Real Read(const double* p) {
-  if constexpr (std::is_same_v<Real, double>) {
-    return *p;
-  } else {
-    return Real::Read(p);
-  }
-}
 HWY_INLINE void Write(double x, double* p) { *p = x; }
-HWY_INLINE bool WriteAnswer(bool yes, std::int64_t* p) {
+HWY_INLINE bool WriteAnswer(bool yes, bool, std::int64_t* p) {
   *p = yes;
   return yes;
 }
@@ -65,7 +58,9 @@ struct Doubles {
   Doubles() = default;
   explicit HWY_INLINE Doubles(hn::Vec<DoublesTag> vector) : v(vector) {}
   explicit HWY_INLINE Doubles(double x) : v(hn::Set(DoublesTag(), x)) {}
-  static HWY_INLINE Doubles Read(const double* p) { return Doubles(hn::LoadU(DoublesTag(), p)); }
+  static HWY_INLINE Doubles Read(const double* p, hn::Mask<DoublesTag> there) {
+    return Doubles(hn::MaskedLoad(there, DoublesTag(), p));
+  }
 
   friend HWY_INLINE Doubles operator+(Doubles a, Doubles b) { return Doubles(hn::Add(a.v, b.v)); }
   friend HWY_INLINE Doubles operator-(Doubles a, Doubles b) { return Doubles(hn::Sub(a.v, b.v)); }
@@ -89,39 +84,52 @@ HWY_INLINE Doubles to_float_and_back(Doubles x) {
   return Doubles(hn::PromoteTo(DoublesTag(), hn::DemoteTo(df, x.v)));
 }
 
+HWY_INLINE Doubles float_inverse_root(Doubles x) {
+  const hn::Rebind<float, DoublesTag> df;
+  const auto one = hn::Set(df, 1.0f);
+  return Doubles(hn::PromoteTo(DoublesTag(), hn::Div(one, hn::Sqrt(hn::DemoteTo(df, x.v)))));
+}
+
 HWY_INLINE void Write(Doubles x, double* p) { hn::StoreU(x.v, DoublesTag(), p); }
 
-// 1 for yes. Returns whether all are.
-HWY_INLINE bool WriteAnswer(Answers answers, std::int64_t* p) {
+// 1 for yes. Returns whether those there are.
+HWY_INLINE bool WriteAnswer(Answers answers, hn::Mask<DoublesTag> there, std::int64_t* p) {
   const hn::RebindToSigned<DoublesTag> di;
   hn::StoreU(hn::IfThenElseZero(hn::RebindMask(di, answers.mask), hn::Set(di, 1)), di, p);
-  return hn::AllTrue(DoublesTag(), answers.mask);
+  return hn::AllFalse(DoublesTag(), hn::AndNot(answers.mask, there));
 }
 #endif
 
-// Calls rows(i) for i = 0 ... count - 1, with the type in which it is to take those from i on.
+// Calls rows(i, read, there) for i = 0 ... count - 1: read(p) is the numbers at p of as many rows
+// from i on as are taken together. The last vector is a whole one too, zero in what is not there:
+// what is written has room for it (kSpareRows).
 template <class OfRows>
 HWY_INLINE void EachRow(std::int64_t count, const OfRows& rows) {
-  std::int64_t i = 0;
 #if INSTNORM_DOUBLES
   constexpr auto kLanes = static_cast<std::int64_t>(hn::MaxLanes(DoublesTag()));
-  for (; i + kLanes <= count; i += kLanes) rows(i, Doubles());
+  static_assert(kLanes <= kSpareRows + 1);
+  for (std::int64_t i = 0; i < count; i += kLanes) {
+    const auto there = hn::FirstN(DoublesTag(), static_cast<size_t>(std::min(count - i, kLanes)));
+    rows(i, [&](const double* p) INSTNORM_INLINED { return Doubles::Read(p + i, there); }, there);
+  }
+#else
+  for (std::int64_t i = 0; i < count; ++i) rows(i, [i](const double* p) { return p[i]; }, true);
 #endif
-  for (; i < count; ++i) rows(i, double());
 }
 
 template <class Compute>
 bool ForwardAlgebra(const RowsForward& rows) {
   const RowsForward r = rows;  // a copy, so that no store can change it
   bool all = true;
-  EachRow(r.count, [&](std::int64_t i, auto real) INSTNORM_INLINED {
-    using Real = decltype(real);
+  EachRow(r.count, [&](std::int64_t i, const auto& read, auto there) INSTNORM_INLINED {
+    using Real = decltype(read(r.weight));
     const Real count(r.n), eps(r.eps);
-    const MeanAndM2<Real> m = mean_and_m2(count, Read<Real>(r.sums.centre + i),
-                                          Read<Real>(r.sums.s + i), Read<Real>(r.sums.q + i));
-    const Real var = m.m2 / count;
-    const AffineCoefficientsOf<Real> k = affine<Compute>(
-        m.mean, rstd_of(count, var, eps), Read<Real>(r.weight + i), Read<Real>(r.bias + i));
+    const MeanAndM2<Real> m =
+        mean_and_m2(count, read(r.sums.centre), read(r.sums.s), read(r.sums.q));
+    const Real var = variance_of<Compute>(count, m.m2);
+    const Real rstd = rstd_of<Compute>(count, var, eps);
+    const AffineCoefficientsOf<Real> k =
+        affine<Compute>(m.mean, rstd, read(r.weight), read(r.bias));
     Write(m.mean.hi, r.mean_hi + i);
     Write(m.mean.lo, r.mean_lo + i);
     Write(m.m2, r.m2 + i);
@@ -129,8 +137,10 @@ bool ForwardAlgebra(const RowsForward& rows) {
     Write(k.a, r.a + i);
     Write(k.b, r.b + i);
     Answer<Real> fits = common_variance<Compute>(var, eps);
-    if constexpr (std::is_same_v<Compute, float>) fits = fits & fits_float(k);
-    all &= WriteAnswer(fits, r.fits + i);
+    if constexpr (std::is_same_v<Compute, float>) {
+      fits = fits & fits_float(k) & has_float_root(var + eps);
+    }
+    all &= WriteAnswer(fits, there, r.fits + i);
   });
   return all;
 }
@@ -139,15 +149,16 @@ template <class Compute>
 bool BackwardAlgebra(const RowsBackward& rows) {
   const RowsBackward r = rows;
   bool all = true;
-  EachRow(r.count, [&](std::int64_t i, auto real) INSTNORM_INLINED {
-    using Real = decltype(real);
-    const Real count = Read<Real>(r.moments_count + i), var = Read<Real>(r.m2 + i) / count;
-    const Real mean = Read<Real>(r.mean + i), centre = Read<Real>(r.centre + i), eps(r.eps);
-    const Real rstd = rstd_of(count, var, eps);
-    const GradientSumsOf<Real> sums{Read<Real>(r.sum_g + i), Read<Real>(r.sum_gx + i)};
+  EachRow(r.count, [&](std::int64_t i, const auto& read, auto there) INSTNORM_INLINED {
+    using Real = decltype(read(r.weight));
+    const Real count = read(r.moments_count);
+    const Real var = variance_of<Compute>(count, read(r.m2));
+    const Real mean = read(r.mean), centre = read(r.centre), eps(r.eps);
+    const Real rstd = rstd_of<Compute>(count, var, eps);
+    const GradientSumsOf<Real> sums{read(r.sum_g), read(r.sum_gx)};
     const ParameterGradientsOf<Real> gradients = parameter_gradients(sums, centre, mean, rstd);
     const BackwardCoefficientsOf<Real> k = backward_coefficients(
-        gradients, centre, mean, rstd, Read<Real>(r.weight + i), count, r.constant_moments);
+        gradients, centre, mean, rstd, read(r.weight), count, r.constant_moments);
     Write(gradients.weight, r.grad_weight + i);
     Write(gradients.bias, r.grad_bias + i);
     Write(k.p, r.p + i);
@@ -155,9 +166,10 @@ bool BackwardAlgebra(const RowsBackward& rows) {
     Write(k.r, r.r + i);
     Answer<Real> fits = !is_bias_whatever_x(count, var, eps, r.constant_moments);
     if constexpr (std::is_same_v<Compute, float>) {
-      fits = fits & float_gradient(sums, mean, var) & fits_float(k);
+      const Answer<Real> root = has_float_root(var + eps) | is_bias(count, var, eps);
+      fits = fits & float_gradient(sums, mean, var) & fits_float(k) & root;
     }
-    all &= WriteAnswer(fits, r.fits + i);
+    all &= WriteAnswer(fits, there, r.fits + i);
   });
   return all;
 }

@@ -16,7 +16,8 @@ bool finite(const GradientSums& sums) { return std::isfinite(sums.g) && std::isf
 
 // What is known of a tile's rows, number by number.
 struct Rows {
-  PerRow<double> weight, centre, a, b, sum_g, sum_gx, p, q, r;
+  PerRow<double> count, mean, m2, weight, centre, a, b, sum_g, sum_gx;
+  PerRow<double> grad_weight, grad_bias, p, q, r;
   PerRow<std::int64_t> fits;
 
   AffineColumns argument() { return {centre.data(), a.data(), b.data(), 1.0, 1}; }
@@ -98,67 +99,137 @@ void single_row(const Call& call, Row row, In g, In x, Out dx, std::int64_t n, G
   Gradient gradient(call, wide);
   const AffineCoefficients argument = backward_argument(p, row, wide);
   const In h = gradient.of(g, x, 1, n, columns(argument));
-  gradient.kernels().backward(h, x, dx, 1, n, columns(k), call.plan.stream);
+  gradient.kernels().backward(h, x, dx, 1, n, columns(k), call.plan.stream && call.plan.dense);
 }
 
 // The algebra of a tile's rows from their sums. Returns whether the common arithmetic holds them
 // all.
 bool algebra(const Call& call, const Tile& tile, const RowGradients& gradients, Rows& rows) {
   const Problem& p = call.problem;
-  const Moments& moments = *p.moments;
   const std::int64_t first = Row{tile.row_n, tile.row_c}.index(p);
-  return call.common.rows_backward(
-      {tile.count, p.eps, !p.use_input_stats, moments.count.data() + first,
-       moments.mean.data() + first, moments.m2.data() + first, rows.weight.data(),
-       rows.sum_g.data(), rows.sum_gx.data(), gradients.weight + first, gradients.bias + first,
-       rows.centre.data(), rows.p.data(), rows.q.data(), rows.r.data(), rows.fits.data()});
+  const auto copy = [&](const double* from, double* to) { std::copy_n(from, tile.count, to); };
+  copy(p.moments->count.data() + first, rows.count.data());
+  copy(p.moments->mean.data() + first, rows.mean.data());
+  copy(p.moments->m2.data() + first, rows.m2.data());
+  const bool all = call.common.rows_backward(
+      {tile.count, p.eps, !p.use_input_stats, rows.count.data(), rows.mean.data(), rows.m2.data(),
+       rows.weight.data(), rows.sum_g.data(), rows.sum_gx.data(), rows.grad_weight.data(),
+       rows.grad_bias.data(), rows.centre.data(), rows.p.data(), rows.q.data(), rows.r.data(),
+       rows.fits.data()});
+  copy(rows.grad_weight.data(), gradients.weight + first);
+  copy(rows.grad_bias.data(), gradients.bias + first);
+  return all;
 }
 
-void short_rows(const Call& call, const Tile& tile, const RowGradients& gradients) {
-  const Problem& p = call.problem;
-  const std::int64_t size = size_of(p.dtype);
-  const std::int64_t first = Row{tile.row_n, tile.row_c}.index(p);
-  TileBuffer x_buffer, g_buffer, dx_buffer;
-  const In x = read_tile(p.x, tile, size, x_buffer);
-  const In g = read_tile(p.g, tile, size, g_buffer);
-  const Out dx = p.y.defined() ? tile_to_write(p.y, tile, size, dx_buffer) : Out{};
-  const Moments& moments = *p.moments;
-  Gradient gradient(call, false);
-  Rows rows;
-  const bool active = gradient.active();
-  bool arguments_fit = true;
-  weights_of(p, {tile.row_n, tile.row_c}, tile.count, rows.weight.data());
-  each_row_of(p, tile, [&](Row row, std::int64_t i) {
-    rows.centre[i] = backward_centre(p, moments.mean[static_cast<std::size_t>(first + i)], false);
-    if (!active) return;
-    const AffineCoefficients argument = backward_argument(p, row, false);
-    rows.a[i] = argument.a;
-    rows.b[i] = argument.b;
-    arguments_fit &= !backward_is_wide(p, row);
-  });
-  const In h = gradient.of(g, x, tile.count, tile.n, rows.argument());
-  gradient.kernels().sums(h, x, tile.count, tile.n, rows.centre.data(), 1,
-                          {rows.sum_g.data(), rows.sum_gx.data()});
-  const bool sums_fit = algebra(call, tile, gradients, rows);
-  if (arguments_fit && sums_fit) {
-    if (p.y.defined()) {
-      gradient.kernels().backward(h, x, dx, tile.count, tile.n, rows.coefficients(0),
-                                  call.plan.stream);
+// A tile of short rows on its way: read, summed, combined and written.
+class ShortRows {
+ public:
+  explicit ShortRows(const Call& call) : call_(call), gradient_(call, false) {}
+
+  void read(const Tile& tile) {
+    tile_ = tile;
+    const Problem& p = call_.problem;
+    const std::int64_t size = size_of(p.dtype);
+    x_ = read_tile(p.x, tile, size, x_buffer_);
+    g_ = read_tile(p.g, tile, size, g_buffer_);
+    dx_ = p.y.defined() ? tile_to_write(p.y, tile, size, dx_buffer_) : Out{};
+    const auto first = static_cast<std::size_t>(first_row().index(p));
+    arguments_fit_ = true;
+    weights_of(p, first_row(), tile.count, rows_.weight.data());
+    for (std::int64_t i = 0; i < tile.count; ++i) {
+      rows_.centre[i] =
+          backward_centre(p, p.moments->mean[first + static_cast<std::size_t>(i)], false);
     }
-  } else {
+    if (!gradient_.active()) return;
     each_row_of(p, tile, [&](Row row, std::int64_t i) {
-      if (!rows.fits[i] || backward_is_wide(p, row)) {
-        single_row(call, row, segment(g, i), segment(x, i), segment(dx, i), tile.n,
-                   {rows.sum_g[i], rows.sum_gx[i]}, gradients);
-      } else if (p.y.defined()) {
-        gradient.kernels().backward(segment(h, i), segment(x, i), segment(dx, i), 1, tile.n,
-                                    rows.coefficients(i), call.plan.stream);
-      }
+      const AffineCoefficients argument = backward_argument(p, row, false);
+      rows_.a[i] = argument.a;
+      rows_.b[i] = argument.b;
+      arguments_fit_ &= !backward_is_wide(p, row);
     });
   }
-  if (!p.y.defined()) return;
-  write_tile(p.y, tile, size, dx_buffer);
-  zero_tails(p, tile);
+
+  void sum() {
+    h_ = gradient_.of(g_, x_, tile_.count, tile_.n, rows_.argument());
+    sum(h_, 0);
+  }
+
+  // What is left; and beside it the sums of the next tile, if there is one.
+  void finish(const RowGradients& gradients, ShortRows* next) {
+    const Problem& p = call_.problem;
+    const bool summed = combine(gradients, next);
+    if (next != nullptr && !summed) next->sum();
+    if (!p.y.defined()) return;
+    write_tile(p.y, tile_, size_of(p.dtype), dx_buffer_);
+    zero_tails(p, tile_);
+  }
+
+ private:
+  Row first_row() const { return {tile_.row_n, tile_.row_c}; }
+
+  void sum(In h, std::int64_t first) {
+    gradient_.kernels().sums(segment(h, first), segment(x_, first), tile_.count - first, tile_.n,
+                             &rows_.centre[first], 1, {&rows_.sum_g[first], &rows_.sum_gx[first]});
+  }
+
+  void backward(std::int64_t first, std::int64_t count) {
+    if (!call_.problem.y.defined()) return;
+    gradient_.kernels().backward(segment(h_, first), segment(x_, first), segment(dx_, first), count,
+                                 tile_.n, rows_.coefficients(first), call_.plan.stream);
+  }
+
+  // Returns whether the next tile is summed.
+  bool combine(const RowGradients& gradients, ShortRows* next) {
+    const Problem& p = call_.problem;
+    const bool sums_fit = algebra(call_, tile_, gradients, rows_);
+    if (arguments_fit_ && sums_fit) {
+      if (next == nullptr || next->tile_.n != tile_.n) {
+        backward(0, tile_.count);
+        return false;
+      }
+      const std::int64_t both = std::min(tile_.count, next->tile_.count);
+      next->h_ = next->g_;
+      gradient_.kernels().backward_sums(
+          h_, x_, dx_, both, tile_.n, rows_.coefficients(0), call_.plan.stream, next->g_, next->x_,
+          next->rows_.centre.data(), 1, {next->rows_.sum_g.data(), next->rows_.sum_gx.data()});
+      if (both < tile_.count) backward(both, tile_.count - both);
+      if (both < next->tile_.count) next->sum(next->h_, both);
+      return true;
+    }
+    each_row_of(p, tile_, [&](Row row, std::int64_t i) {
+      if (!rows_.fits[i] || backward_is_wide(p, row)) {
+        single_row(call_, row, segment(g_, i), segment(x_, i), segment(dx_, i), tile_.n,
+                   {rows_.sum_g[i], rows_.sum_gx[i]}, gradients);
+      } else {
+        backward(i, 1);
+      }
+    });
+    return false;
+  }
+
+  const Call& call_;
+  Tile tile_;
+  In x_, g_, h_;
+  Out dx_;
+  bool arguments_fit_;
+  Rows rows_;
+  Gradient gradient_;
+  TileBuffer x_buffer_, g_buffer_, dx_buffer_;
+};
+
+// Where the sums of a long row's blocks go. One row's at a time.
+GradientSumsOut sums_of_blocks(std::int64_t blocks) {
+  double* numbers = scratch<double>(static_cast<std::size_t>(2 * blocks));
+  return {numbers, numbers + blocks};
+}
+
+GradientSums merged(const GradientSumsOut& parts, std::int64_t blocks) {
+  GradientSums sums;
+  for (std::int64_t b = 0; b < blocks; ++b) {
+    sums.g += parts.g[b];
+    sums.gx += parts.gx[b];
+  }
+  return sums;
 }
 
 GradientSums long_row_sums(const Call& call, Row row, bool wide) {
@@ -166,8 +237,7 @@ GradientSums long_row_sums(const Call& call, Row row, bool wide) {
   const std::int64_t size = size_of(p.dtype), blocks = blocks_of(call, row);
   const AffineCoefficients argument = backward_argument(p, row, wide);
   const bool bias = only_bias(p, given_moments(p, row));
-  double* numbers = scratch<double>(static_cast<std::size_t>(2 * blocks));
-  const GradientSumsOut parts{numbers, numbers + blocks};
+  const GradientSumsOut parts = sums_of_blocks(blocks);
   each_block(call, row, [&](const Tile& tile, std::int64_t b) {
     TileBuffer x_buffer, g_buffer;
     Gradient gradient(call, wide);
@@ -176,12 +246,7 @@ GradientSums long_row_sums(const Call& call, Row row, bool wide) {
     const In h = gradient.of(g, x, tile.count, tile.n, columns(argument));
     gradient.kernels().sums(h, x, tile.count, tile.n, &argument.centre, 0, parts.at(b));
   });
-  GradientSums sums;
-  for (std::int64_t b = 0; b < blocks; ++b) {
-    sums.g += parts.g[b];
-    sums.gx += parts.gx[b];
-  }
-  return sums;
+  return merged(parts, blocks);
 }
 
 // The same over the values that are there.
@@ -202,45 +267,72 @@ GradientSums present_sums(const Call& call, Row row, bool wide) {
   return sums;
 }
 
-void long_row(const Call& call, Row row, const RowGradients& gradients) {
+GradientSums sums_of_row(const Call& call, Row row, bool wide) {
+  return call.problem.selects() ? present_sums(call, row, wide) : long_row_sums(call, row, wide);
+}
+
+// What is left of a long row once its sums, taken `wide` or not, are known. `beside`, if not null,
+// is a row of the same length whose sums are wanted, not wide: where this one needs nothing
+// special, they are taken on the way. Returns whether they were.
+bool finish_long_row(const Call& call, Row row, GradientSums sums, bool wide,
+                     const RowGradients& gradients, const Row* beside, GradientSums* of_beside) {
   const Problem& p = call.problem;
   const std::int64_t size = size_of(p.dtype);
-  const auto take = p.selects() ? &present_sums : &long_row_sums;
-  bool wide = backward_is_wide(p, row);
-  GradientSums sums = take(call, row, wide);
-  if (!wide && !finite(sums)) sums = take(call, row, wide = true);
+  if (!wide && !finite(sums)) sums = sums_of_row(call, row, wide = true);
   if (only_bias(p, given_moments(p, row))) {
     bias_row(p, row, sums, gradients);
     if (p.y.defined()) zero_tail(p.y, row.n, row.c, 0, p.L, size);
-    return;
+    return false;
   }
   ParameterGradients of_row;
   BackwardCoefficients k;
   wide = backward_of_row(p, row, sums, wide, of_row, k);
   gradients.weight[row.index(p)] = of_row.weight;
   gradients.bias[row.index(p)] = of_row.bias;
-  if (!p.y.defined()) return;
+  if (!p.y.defined()) return false;
   const AffineCoefficients argument = backward_argument(p, row, wide);
-  each_block(call, row, [&](const Tile& tile, std::int64_t) {
-    TileBuffer x_buffer, g_buffer, dx_buffer;
-    Gradient gradient(call, wide);
-    const In x = read_tile(p.x, tile, size, x_buffer);
-    const In g = read_tile(p.g, tile, size, g_buffer);
-    const Out dx = tile_to_write(p.y, tile, size, dx_buffer);
-    Presence presence;
-    if (p.selects()) mark(p, tile, x.data, p.nan_policy == NanPolicy::omit, presence);
-    const In h = gradient.of(g, x, tile.count, tile.n, columns(argument));
-    gradient.kernels().backward(h, x, dx, tile.count, tile.n, columns(k), call.plan.stream);
-    if (p.selects()) zero_absent(presence, tile.n, size, dx.data);
-    write_tile(p.y, tile, size, dx_buffer);
-  });
+  const bool both = beside != nullptr && !wide;
+  if (both) {
+    const GradientSumsOut parts = sums_of_blocks(blocks_of(call, row));
+    const AffineCoefficients of_next = backward_argument(p, *beside, false);
+    each_block(call, row, [&](const Tile& tile, std::int64_t b) {
+      Tile next = tile;
+      next.row_n = beside->n;
+      next.row_c = beside->c;
+      TileBuffer unused;
+      call.common.of_g.backward_sums(
+          read_tile(p.g, tile, size, unused), read_tile(p.x, tile, size, unused),
+          tile_to_write(p.y, tile, size, unused), tile.count, tile.n, columns(k), call.plan.stream,
+          read_tile(p.g, next, size, unused), read_tile(p.x, next, size, unused), &of_next.centre,
+          0, parts.at(b));
+    });
+    *of_beside = merged(parts, blocks_of(call, row));
+  } else {
+    each_block(call, row, [&](const Tile& tile, std::int64_t) {
+      TileBuffer x_buffer, g_buffer, dx_buffer;
+      Gradient gradient(call, wide);
+      const In x = read_tile(p.x, tile, size, x_buffer);
+      const In g = read_tile(p.g, tile, size, g_buffer);
+      const Out dx = tile_to_write(p.y, tile, size, dx_buffer);
+      Presence presence;
+      if (p.selects()) mark(p, tile, x.data, p.nan_policy == NanPolicy::omit, presence);
+      const In h = gradient.of(g, x, tile.count, tile.n, columns(argument));
+      gradient.kernels().backward(h, x, dx, tile.count, tile.n, columns(k),
+                                  call.plan.stream && call.plan.dense);
+      if (p.selects()) zero_absent(presence, tile.n, size, dx.data);
+      write_tile(p.y, tile, size, dx_buffer);
+    });
+  }
   zero_tail(p.y, row.n, row.c, p.length(row.n), p.L, size);
+  return both;
 }
 
-// Rows that are columns, of any length: block by block, all at once. Returns false, with nothing
-// written but what long_row overwrites, if one of them needs other arithmetic. The plan keeps rows
-// away whose gradient x, which may be NaN, has no part in.
-bool columns(const Call& call, const Tile& tile, const RowGradients& gradients) {
+// Rows that are columns, of any length: block by block, all at once. of_row(row) takes those that
+// need other arithmetic; in place, it takes all if one does. The plan keeps rows away whose
+// gradient x, which may be NaN, has no part in.
+template <class OfRow>
+void columns(const Call& call, const Tile& tile, const RowGradients& gradients,
+             const OfRow& of_row) {
   const Problem& p = call.problem;
   const Row first_row{tile.row_n, tile.row_c};
   const std::int64_t first = first_row.index(p);
@@ -261,13 +353,82 @@ bool columns(const Call& call, const Tile& tile, const RowGradients& gradients) 
       rows.sum_gx[i] += part_gx[i];
     }
   }
-  if (!algebra(call, tile, gradients, rows)) return false;
-  if (!p.y.defined()) return true;
-  call.columns.backward(columns_to_read(p.g, tile, 0), columns_to_read(p.x, tile, 0),
-                        columns_to_write(p.y, tile), tile.count, tile.n, rows.coefficients(0));
-  zero_column_tails(p.y, tile, p.L, size_of(p.dtype));
-  return true;
+  const bool all_fit = algebra(call, tile, gradients, rows), together = all_fit || !p.in_place;
+  if (p.y.defined() && together) {
+    call.columns.backward(columns_to_read(p.g, tile, 0), columns_to_read(p.x, tile, 0),
+                          columns_to_write(p.y, tile), tile.count, tile.n, rows.coefficients(0),
+                          call.plan.stream);
+    zero_column_tails(p.y, tile, p.L, size_of(p.dtype));
+  }
+  if (all_fit) return;
+  each_row_of(p, tile, [&](Row row, std::int64_t i) {
+    if (!together || !rows.fits[i]) of_row(row);
+  });
 }
+
+// What a thread does with its rows, one after the other.
+class Backward {
+ public:
+  Backward(const Call& call, const RowGradients& gradients) : call_(call), gradients_(gradients) {}
+
+  void of_tile(const Tile& tile) {
+    if (!call_.plan.columns) return short_rows(tile);
+    columns(call_, tile, gradients_, [&](Row row) { of_row(row); });
+  }
+
+  void of_row(Row row) {
+    const bool wide = backward_is_wide(call_.problem, row);
+    GradientSums sums;
+    if (!finish_row(wide ? nullptr : &row, &sums)) sums = sums_of_row(call_, row, wide);
+    row_ = row;
+    sums_ = sums;
+    wide_ = wide;
+    row_waits_ = true;
+    if (!call_.plan.overlap) finish();
+  }
+
+  void finish() {
+    finish_row(nullptr, nullptr);
+    if (tile_waits_) tiles_[last_].finish(gradients_, nullptr);
+    tile_waits_ = false;
+  }
+
+ private:
+  // Finishes the row that waits, if one does. Returns whether `next`, if not null, has its sums.
+  bool finish_row(const Row* next, GradientSums* of_next) {
+    if (!row_waits_) return false;
+    row_waits_ = false;
+    const Problem& p = call_.problem;
+    const bool together = next != nullptr && call_.plan.overlap &&
+                          p.length(next->n) == p.length(row_.n) &&
+                          !only_bias(p, given_moments(p, *next));
+    return finish_long_row(call_, row_, sums_, wide_, gradients_, together ? next : nullptr,
+                           of_next);
+  }
+
+  void short_rows(const Tile& tile) {
+    ShortRows& next = tiles_[1 - last_];
+    next.read(tile);
+    if (tile_waits_) {
+      tiles_[last_].finish(gradients_, &next);
+    } else {
+      next.sum();
+    }
+    last_ = 1 - last_;
+    tile_waits_ = true;
+    if (!call_.plan.overlap) finish();
+  }
+
+  const Call& call_;
+  const RowGradients& gradients_;
+  ShortRows tiles_[2] = {ShortRows(call_), ShortRows(call_)};
+  int last_ = 0;
+  bool tile_waits_ = false;
+  Row row_{};
+  GradientSums sums_;
+  bool wide_ = false;
+  bool row_waits_ = false;
+};
 
 }  // namespace
 
@@ -275,14 +436,7 @@ void backward(const Call& call) {
   const Problem& p = call.problem;
   double* numbers = scratch<double, RowGradients>(static_cast<std::size_t>(2 * p.rows()));
   const RowGradients gradients{numbers, numbers + p.rows()};
-  each_row(
-      call,
-      [&](const Tile& tile) {
-        if (!call.plan.columns) return short_rows(call, tile, gradients);
-        if (columns(call, tile, gradients)) return;
-        each_row_of(p, tile, [&](Row row, std::int64_t) { long_row(call, row, gradients); });
-      },
-      [&](Row row) { long_row(call, row, gradients); });
+  each_row(call, [&] { return Backward(call, gradients); });
   store_parameter_gradient(p, p.grad_weight, gradients.weight);
   store_parameter_gradient(p, p.grad_bias, gradients.bias);
 }

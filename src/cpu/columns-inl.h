@@ -1,6 +1,10 @@
-// Row sums and row combine of rows that are columns in memory (channels last): each lane is a row,
-// and a step goes from one value of all of them to the next. What is added up in which order is as
-// in sums-inl.h, so the bits are those of the same row, dense.
+// Row sums and row combine of rows that are columns in memory (channels last): a step goes from one
+// value of all of them to the next. What is added up in which order is as in sums-inl.h, so the
+// bits are those of the same row, dense.
+//
+// Virtual lane v of a row is every kVirtualLanes-th of its values from v on. A group is one value
+// of each lane; where the rows are all that memory holds (flat), it is one run of it, whose vectors
+// have nothing to do with where a row begins.
 #if defined(INSTNORM_CPU_COLUMNS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef INSTNORM_CPU_COLUMNS_INL_H_
 #undef INSTNORM_CPU_COLUMNS_INL_H_
@@ -8,6 +12,7 @@
 #define INSTNORM_CPU_COLUMNS_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -26,156 +31,189 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 #if INSTNORM_SIZED_VECTORS
 
-// A virtual vector of each row: element v is virtual lane v of all rows.
-template <class D>
-using VirtualColumns = hn::Vec<D>[kVirtualLanes<hn::TFromD<D>>];
-
-// VirtualVector::FoldToVector and Fold.
-template <class D>
-HWY_INLINE hn::Vec<D> FoldColumns(D, VirtualColumns<D>& lanes) {
-  for (size_t h = kVirtualLanes<hn::TFromD<D>> / 2; h > 0; h /= 2) {
-    for (size_t v = 0; v < h; ++v) lanes[v] = hn::Add(lanes[v], lanes[v + h]);
-  }
-  return lanes[0];
-}
-
-// Vectors that a strip of rows is wide: with two on AVX2, it is a whole line of memory.
-template <class D>
-constexpr size_t kStripVectors =
-    HWY_MAX(size_t{1}, kLineBytes / (hn::MaxLanes(D()) * sizeof(hn::TFromD<D>)));
-
-// TwoSums, for each vector k of a strip. `terms(k)(reader, l, u, v)` gives both terms of its rows
-// at l.
-template <size_t kVectors, class D, class Reader, class Terms>
-HWY_INLINE void TwoColumnSums(D d, const Reader& reader, size_t n, const Terms& terms,
-                              hn::Vec<D>* HWY_RESTRICT sum_u, hn::Vec<D>* HWY_RESTRICT sum_uv) {
-  using V = hn::Vec<D>;
-  constexpr size_t kStep = kVirtualLanes<hn::TFromD<D>>;
-  // Virtual lanes at a time: as many independent additions as hide their latency.
-  constexpr size_t kAtOnce = HWY_MAX(size_t{1}, 4 / kVectors);
-  const size_t whole = n / kStep * kStep;
-  VirtualColumns<D> total_u[kVectors], total_uv[kVectors];
-  size_t begin = 0;
-  do {
-    size_t end = begin + kChain * kStep;
-    if (end >= whole) end = n;  // the last chain takes the rest
-    const size_t full = (end - begin) / kStep, rest = (end - begin) % kStep;
-    for (size_t v = 0; v < kStep; v += kAtOnce) {
-      V u[kAtOnce][kVectors], uv[kAtOnce][kVectors];
-      const auto add = [&](size_t l, size_t q) INSTNORM_INLINED {
-        for (size_t k = 0; k < kVectors; ++k) {
-          V a, b;
-          terms(k)(reader, l, a, b);
-          u[q][k] = hn::Add(u[q][k], a);
-          uv[q][k] = hn::MulAdd(a, b, uv[q][k]);
-        }
-      };
-      for (size_t q = 0; q < kAtOnce; ++q) {
-        for (size_t k = 0; k < kVectors; ++k) u[q][k] = uv[q][k] = hn::Zero(d);
-      }
-      size_t l = begin + v;
-      for (size_t j = 0; j < full; ++j, l += kStep) {
-        for (size_t q = 0; q < kAtOnce; ++q) add(l + q, q);
-      }
-      for (size_t q = 0; q < kAtOnce; ++q) {
-        if (v + q < rest) add(l + q, q);
-        for (size_t k = 0; k < kVectors; ++k) {
-          V &to_u = total_u[k][v + q], &to_uv = total_uv[k][v + q];
-          to_u = begin == 0 ? u[q][k] : hn::Add(to_u, u[q][k]);
-          to_uv = begin == 0 ? uv[q][k] : hn::Add(to_uv, uv[q][k]);
-        }
-      }
-    }
-    begin = end;
-  } while (begin < n);
-  for (size_t k = 0; k < kVectors; ++k) {
-    sum_u[k] = FoldColumns(d, total_u[k]);
-    sum_uv[k] = FoldColumns(d, total_uv[k]);
-  }
-}
-
-// HeadMean.
-template <class D, class Reader, class T>
-HWY_INLINE hn::Vec<D> ColumnHeadMean(D d, const Reader& reader, const T* x, size_t n, size_t step) {
-  using Compute = hn::TFromD<D>;
-  constexpr size_t kStep = kVirtualLanes<Compute>;
-  const auto share = hn::Set(d, Compute{1} / static_cast<Compute>(kStep));
-  VirtualColumns<D> head;
-  for (size_t v = 0; v < kStep; ++v) {
-    head[v] = hn::Mul(reader.Load(x + (v < n ? v : 0) * step), share);
-  }
-  return FiniteOrZero(d, FoldColumns(d, head));
-}
-
-// Calls strip(reader, vectors, first row, rows) for the rows of a tile, kVectors vectors of
-// them at a time. The last ones are a whole strip too, which overlaps the one before, unless `once`
-// or there are too few.
-template <size_t kVectors, class D, class Strip>
-HWY_INLINE void EachStrip(D d, size_t count, bool once, const Strip& strip) {
-  const size_t lanes = hn::Lanes(d);
-  const std::integral_constant<size_t, kVectors> vectors;
-  const size_t wide = vectors * lanes;
-  for (size_t i = 0; i < count;) {
-    if (count - i < wide && !once && count >= wide) i = count - wide;
-    if (count - i >= wide) {
-      strip(Whole<D>(), vectors, i, wide);
-      i += wide;
-    } else {
-      const size_t rows = std::min(lanes, count - i);
-      strip(Part<D>{rows}, std::integral_constant<size_t, 1>(), i, rows);
-      i += rows;
-    }
-  }
-}
-
-// Coefficients of a tile's rows in the compute type, with as many more as a vector may read.
+// One number of each row of a tile in the compute type, and again from the first on, for a vector
+// that begins with one of the last.
 template <class D>
 class RowConstants {
  public:
   using Compute = hn::TFromD<D>;
-  HWY_INLINE RowConstants(const double* of_rows, size_t count) {
+  template <class Number>
+  HWY_INLINE RowConstants(const Number* of_rows, size_t count) {
     for (size_t i = 0; i < count; ++i) values_[i] = static_cast<Compute>(of_rows[i]);
-    for (size_t i = count; i < count + hn::MaxLanes(D()); ++i) values_[i] = Compute{0};
+    size_t row = 0;
+    for (size_t i = count; i < count + hn::MaxLanes(D()); ++i) {
+      values_[i] = static_cast<Compute>(of_rows[row]);
+      if (++row == count) row = 0;
+    }
   }
-  HWY_INLINE hn::Vec<D> From(size_t first) const { return hn::LoadU(D(), values_ + first); }
+  HWY_INLINE hn::Vec<D> From(size_t row) const { return hn::LoadU(D(), values_ + row); }
+  HWY_INLINE Compute operator[](size_t row) const { return values_[row]; }
 
  private:
-  Compute values_[kTileRows + hn::MaxLanes(D())];
+  HWY_ALIGN Compute values_[static_cast<size_t>(kTileRows) + hn::MaxLanes(D())];
 };
+
+// One number of each virtual lane of each row of a tile.
+template <class D>
+struct LaneNumbers {
+  using Compute = hn::TFromD<D>;
+  static constexpr size_t kVectorLanes = hn::MaxLanes(D());
+  HWY_ALIGN Compute values[kVirtualLanes<Compute> * static_cast<size_t>(kTileRows) + kVectorLanes];
+
+  // The rows' sums over the first `lanes` lanes, by the additions of VirtualVector's folds, to the
+  // first `width` values. What is read behind the last lane comes to nothing that is used.
+  HWY_INLINE void Fold(D d, size_t width, size_t lanes = kVirtualLanes<Compute>) {
+    for (size_t h = lanes / 2; h > 0; h /= 2) {
+      for (size_t i = 0; i < h * width; i += kVectorLanes) {
+        hn::StoreU(hn::Add(hn::LoadU(d, values + i), hn::LoadU(d, values + i + h * width)), d,
+                   values + i);
+      }
+    }
+  }
+};
+
+// How a tile's values lie: `count` rows beside each other.
+struct Columns {
+  size_t count;
+  bool flat;  // and nothing but them, so that from one value to the next it is `count` elements
+
+  // Numbers from one virtual lane to the next in LaneNumbers.
+  template <class D>
+  HWY_INLINE size_t Width(D d) const {
+    const size_t lanes = hn::Lanes(d);
+    return flat ? count : (count + lanes - 1) / lanes * lanes;
+  }
+
+  // Calls f(reader, l, i, row, at) for each vector of the values l = 0 ... n - 1 of all rows: it
+  // begins i elements behind value l of the first row, with a value of `row`; `at` is its place in
+  // LaneNumbers.
+  template <class D, class F>
+  HWY_INLINE void EachVector(D d, size_t n, const F& f) const {
+    const size_t lanes = hn::Lanes(d), width = Width(d);
+    const size_t runs = flat ? 1 : n, length = flat ? n * count : count;
+    const size_t step = lanes % count;
+    for (size_t l = 0; l < runs; ++l) {
+      size_t i = 0, row = 0;
+      for (; i + lanes <= length; i += lanes) {
+        f(Whole<D>(), l, i, row, l * width + i);
+        row += step;
+        if (row >= count) row -= count;
+      }
+      if (i < length) f(Part<D>{length - i}, l, i, row, l * width + i);
+    }
+  }
+};
+
+// TwoSums of each row. `terms(reader, l, i, row, u, v)` gives both terms of a vector as EachVector
+// has it. Their sums are the first values of `sum_u` and `sum_uv`.
+template <class D, class Terms>
+HWY_INLINE void TwoColumnSums(D d, const Columns& columns, size_t n, const Terms& terms,
+                              LaneNumbers<D>& sum_u, LaneNumbers<D>& sum_uv) {
+  using V = hn::Vec<D>;
+  constexpr size_t kStep = kVirtualLanes<hn::TFromD<D>>;
+  // Groups that are added before a sum goes back to memory.
+  constexpr size_t kAtOnce = 4;
+  const size_t width = columns.Width(d), whole = n / kStep * kStep;
+  LaneNumbers<D> chain_u, chain_uv;
+  size_t begin = 0;
+  do {
+    size_t end = begin + kChain * kStep;
+    if (end >= whole) end = n;  // the last chain takes the rest
+    LaneNumbers<D>&to_u = begin == 0 ? sum_u : chain_u, &to_uv = begin == 0 ? sum_uv : chain_uv;
+    const auto add = [&](size_t first, size_t rows, size_t groups, bool fresh) INSTNORM_INLINED {
+      columns.EachVector(d, rows,
+                         [&](const auto& reader, size_t l, size_t i, size_t row, size_t at)
+                             INSTNORM_INLINED {
+                               V u = hn::Zero(d), uv = u;
+                               if (!fresh) {
+                                 u = hn::LoadU(d, to_u.values + at);
+                                 uv = hn::LoadU(d, to_uv.values + at);
+                               }
+                               for (size_t q = 0; q < groups; ++q) {
+                                 V a, b;
+                                 terms(reader, first + q * kStep + l, i, row, a, b);
+                                 u = hn::Add(u, a);
+                                 uv = hn::MulAdd(a, b, uv);
+                               }
+                               hn::StoreU(u, d, to_u.values + at);
+                               hn::StoreU(uv, d, to_uv.values + at);
+                             });
+    };
+    size_t first = begin;
+    while (first + kStep <= end) {
+      const size_t groups = std::min(kAtOnce, (end - first) / kStep);
+      add(first, kStep, groups, first == begin);
+      first += groups * kStep;
+    }
+    if (first == begin) {
+      std::fill_n(to_u.values, kStep * width, hn::TFromD<D>{0});
+      std::fill_n(to_uv.values, kStep * width, hn::TFromD<D>{0});
+    }
+    if (first < end) add(first, end - first, 1, false);
+    if (begin != 0) {
+      for (size_t i = 0; i < kStep * width; i += hn::MaxLanes(d)) {
+        const auto add_chain = [&](LaneNumbers<D>& sum,
+                                   const LaneNumbers<D>& chain) INSTNORM_INLINED {
+          hn::StoreU(hn::Add(hn::LoadU(d, sum.values + i), hn::LoadU(d, chain.values + i)), d,
+                     sum.values + i);
+        };
+        add_chain(sum_u, chain_u);
+        add_chain(sum_uv, chain_uv);
+      }
+    }
+    begin = end;
+  } while (begin < n);
+  sum_u.Fold(d, width);
+  sum_uv.Fold(d, width);
+}
+
+// HeadMean of each row, finite, as the first values of `head`.
+template <class D, class T>
+HWY_INLINE void ColumnHeadMeans(D d, const Columns& columns, const T* x, size_t step, size_t n,
+                                LaneNumbers<D>& head) {
+  using Compute = hn::TFromD<D>;
+  constexpr size_t kHead = kHeadLanes<Compute>;
+  const auto share = hn::Set(d, Compute{1} / static_cast<Compute>(kHead));
+  const size_t width = columns.Width(d), there = std::min(n, kHead);
+  columns.EachVector(
+      d, there, [&](const auto& reader, size_t l, size_t i, size_t, size_t at) INSTNORM_INLINED {
+        hn::StoreU(hn::Mul(reader.Load(x + l * step + i), share), d, head.values + at);
+      });
+  for (size_t v = there; v < kHead; ++v) std::copy_n(head.values, width, head.values + v * width);
+  head.Fold(d, width, kHead);
+  for (size_t i = 0; i < columns.count; i += hn::MaxLanes(d)) {
+    hn::StoreU(FiniteOrZero(d, hn::LoadU(d, head.values + i)), d, head.values + i);
+  }
+}
 
 // BlockMoments of `count` rows, n values of each; from one to the next it is `step` elements.
 template <class D, class T>
 HWY_INLINE void ColumnMoments(D d, const T* x, size_t step, size_t count, size_t n,
                               const MomentSums& out) {
   using Compute = hn::TFromD<D>;
-  const auto of_strip = [&](const auto& reader, auto vectors, size_t first, size_t rows)
-                            INSTNORM_INLINED {
-                              const T* strip = x + first;
-                              const size_t lanes = hn::Lanes(d), each = std::min(lanes, rows);
-                              hn::Vec<D> centre[vectors], s[vectors], q[vectors];
-                              for (size_t k = 0; k < vectors; ++k) {
-                                centre[k] = ColumnHeadMean(d, reader, strip + k * lanes, n, step);
-                              }
-                              const auto one = Constant(d, 1.0);
-                              const auto terms = [&](size_t k) INSTNORM_INLINED {
-                                return MomentTerms<D, T>{strip + k * lanes, one, centre[k], step};
-                              };
-                              TwoColumnSums<vectors>(d, reader, n, terms, s, q);
-                              const MomentSums at = out.at(static_cast<int64_t>(first));
-                              for (size_t k = 0; k < vectors; ++k) {
-                                StoreLanes(d, centre[k], each, at.centre + k * lanes);
-                                StoreLanes(d, s[k], each, at.s + k * lanes);
-                                StoreLanes(d, q[k], each, at.q + k * lanes);
-                              }
-                              for (size_t i = 0; i < rows; ++i) {
-                                at.constant[i] = false;
-                                if (!AgainByItself<Compute>(at.s[i], at.q[i], n)) continue;
-                                T row[static_cast<size_t>(kBlockBytes) / sizeof(Compute)];
-                                for (size_t l = 0; l < n; ++l) row[l] = strip[l * step + i];
-                                BlockMoments(d, row, n, 1.0, at.at(static_cast<int64_t>(i)));
-                              }
-                            };
-  EachStrip<kStripVectors<D>>(d, count, false, of_strip);
+  const Columns columns{count, step == count};
+  LaneNumbers<D> s, q;
+  ColumnHeadMeans(d, columns, x, step, n, s);
+  const RowConstants<D> centre(s.values, count);
+  const auto terms = [&](const auto& reader, size_t l, size_t i, size_t row, hn::Vec<D>& u,
+                         hn::Vec<D>& v) INSTNORM_INLINED {
+    const T* at = x + l * step + i;
+    FetchAhead(at);
+    u = v = reader.Keep(hn::Sub(reader.Load(at), centre.From(row)));
+  };
+  TwoColumnSums(d, columns, n, terms, s, q);
+  for (size_t i = 0; i < count; ++i) {
+    out.centre[i] = static_cast<double>(centre[i]);
+    out.s[i] = static_cast<double>(s.values[i]);
+    out.q[i] = static_cast<double>(q.values[i]);
+    out.constant[i] = false;
+  }
+  for (size_t i = 0; i < count; ++i) {
+    if (!AgainByItself<Compute>(out.s[i], out.q[i], n)) continue;
+    T row[static_cast<size_t>(kBlockBytes) / sizeof(Compute)];
+    for (size_t l = 0; l < n; ++l) row[l] = x[l * step + i];
+    BlockMoments(d, row, n, 1.0, out.at(static_cast<int64_t>(i)));
+  }
 }
 
 template <class D, class G, class T>
@@ -183,61 +221,99 @@ HWY_INLINE void ColumnGradientSums(D d, const G* g, size_t g_step, const T* x, s
                                    size_t count, size_t n, const double* centres,
                                    const GradientSumsOut& out) {
   const RowConstants<D> centre(centres, count);
-  const auto of_strip = [&](const auto& reader, auto vectors, size_t first,
-                            size_t rows) INSTNORM_INLINED {
-    const size_t lanes = hn::Lanes(d), each = std::min(lanes, rows);
-    const auto terms = [&](size_t k) INSTNORM_INLINED {
-      const size_t at = first + k * lanes;
-      return GradientTerms<D, G, T>{g + at, x + at, centre.From(at), g_step, x_step};
-    };
-    hn::Vec<D> sum_g[vectors], sum_gx[vectors];
-    TwoColumnSums<vectors>(d, reader, n, terms, sum_g, sum_gx);
-    for (size_t k = 0; k < vectors; ++k) {
-      StoreLanes(d, sum_g[k], each, out.g + first + k * lanes);
-      StoreLanes(d, sum_gx[k], each, out.gx + first + k * lanes);
-    }
+  const Columns columns{count, g_step == count && x_step == count};
+  LaneNumbers<D> sum_g, sum_gx;
+  const auto terms = [&](const auto& reader, size_t l, size_t i, size_t row, hn::Vec<D>& u,
+                         hn::Vec<D>& v) INSTNORM_INLINED {
+    const G* of_g = g + l * g_step + i;
+    const T* of_x = x + l * x_step + i;
+    FetchAhead(of_g);
+    FetchAhead(of_x);
+    u = reader.Load(of_g);
+    v = hn::Sub(reader.Load(of_x), centre.From(row));
   };
-  EachStrip<kStripVectors<D>>(d, count, false, of_strip);
-}
-
-// Values of a row that a strip walks through before the next strip has its turn: lines that two
-// strips share, and pages, are still at hand.
-constexpr size_t kColumnChunk = 32;
-
-// y at l = value(reader, l) of all rows and l. `value_of(first row)` makes `value` for a vector of
-// rows.
-template <class D, class T, class ValueOf>
-HWY_INLINE void CombineColumns(D d, T* y, size_t step, size_t count, size_t n, bool in_place,
-                               const ValueOf& value_of) {
-  for (size_t begin = 0; begin < n; begin += kColumnChunk) {
-    const size_t end = std::min(n, begin + kColumnChunk);
-    const auto of_strip = [&](const auto& reader, auto, size_t first, size_t) INSTNORM_INLINED {
-      const auto value = value_of(first);
-      for (size_t l = begin; l < end; ++l) reader.Store(value(reader, l), y + l * step + first);
-    };
-    EachStrip<1>(d, count, in_place, of_strip);
+  TwoColumnSums(d, columns, n, terms, sum_g, sum_gx);
+  for (size_t i = 0; i < count; ++i) {
+    out.g[i] = static_cast<double>(sum_g.values[i]);
+    out.gx[i] = static_cast<double>(sum_gx.values[i]);
   }
 }
 
+// y at (l, i) = value(reader, l, i, row) for all l and rows, as EachVector has them. When
+// streaming, fetch_next(i) is called for element i of what is read next, which may be nothing.
+template <class D, class T, class Value, class FetchNext>
+HWY_INLINE void CombineColumns(D d, T* y, size_t step, const Columns& columns, size_t n,
+                               bool stream, const Value& value, const FetchNext& fetch_next) {
+  const size_t lanes = hn::Lanes(d), count = columns.count;
+  const size_t runs = columns.flat ? 1 : n, length = columns.flat ? n * count : count;
+  const size_t next_row = lanes % count;
+  constexpr size_t per_line = kLineBytes / sizeof(T);
+  for (size_t l = 0; l < runs; ++l) {
+    T* to = y + l * step;
+    size_t i = 0, row = 0;
+    const auto part = [&](size_t here) INSTNORM_INLINED {
+      StorePartAs(d, value(Part<D>{here}, l, i, row), to + i, here);
+      i += here;
+      row = (row + here) % count;
+    };
+    const size_t before = (kLineBytes - reinterpret_cast<uintptr_t>(to) % kLineBytes) % kLineBytes;
+    const size_t head = std::min(length, before / sizeof(T));
+    const size_t end = stream ? head + (length - head) / per_line * per_line : length;
+    while (i < head) part(std::min(lanes, head - i));
+    for (; i + lanes <= end; i += lanes) {
+      const auto v = value(Whole<D>(), l, i, row);
+      if (stream) {
+        fetch_next(l * step + i);
+        StreamAs(d, v, to + i);
+      } else {
+        StoreAs(d, v, to + i);
+      }
+      row += next_row;
+      if (row >= count) row -= count;
+    }
+    while (i < length) part(std::min(lanes, length - i));
+  }
+}
+
+// Behind this much, what is read next would drive out of the second-level cache what is read now.
+constexpr size_t kFetchNextBytes = size_t{512} << 10;
+
 template <class Act, class D, class T>
 HWY_INLINE void ColumnAffine(D d, const T* x, size_t x_step, T* y, size_t y_step, size_t count,
-                             size_t n, const AffineColumns& k) {
+                             size_t n, const AffineColumns& k, bool stream) {
   const RowConstants<D> centre(k.centre, count), a(k.a, count), b(k.b, count);
-  CombineColumns(d, y, y_step, count, n, x == y, [&](size_t first) INSTNORM_INLINED {
-    return AffineValue<D, T, Act, false>{x + first,     Constant(d, 1.0), centre.From(first),
-                                         a.From(first), b.From(first),    x_step};
-  });
+  const Columns columns{count, x_step == count && y_step == count};
+  const bool fetch = x_step * n * sizeof(T) <= kFetchNextBytes;
+  CombineColumns(
+      d, y, y_step, columns, n, stream,
+      [&](const auto& reader, size_t l, size_t i, size_t row) INSTNORM_INLINED {
+        const auto v = hn::Sub(reader.Load(x + l * x_step + i), centre.From(row));
+        return Act::Value(d, hn::MulAdd(v, a.From(row), b.From(row)));
+      },
+      [&](size_t i) INSTNORM_INLINED {
+        if (fetch) hwy::Prefetch(x + x_step * n + i);
+      });
 }
 
 template <class D, class T>
 HWY_INLINE void ColumnBackward(D d, const T* g, size_t g_step, const T* x, size_t x_step, T* dx,
-                               size_t step, size_t count, size_t n, const BackwardColumns& k) {
+                               size_t step, size_t count, size_t n, const BackwardColumns& k,
+                               bool stream) {
   const RowConstants<D> centre(k.centre, count), p(k.p, count), q(k.q, count), r(k.r, count);
-  CombineColumns(d, dx, step, count, n, g == dx || x == dx, [&](size_t first) INSTNORM_INLINED {
-    return BackwardValue<D, T, T>{g + first,     x + first,     centre.From(first),
-                                  p.From(first), q.From(first), r.From(first),
-                                  g_step,        x_step};
-  });
+  const Columns columns{count, g_step == count && x_step == count && step == count};
+  const bool fetch = x_step * n * sizeof(T) <= kFetchNextBytes / 2;
+  CombineColumns(
+      d, dx, step, columns, n, stream,
+      [&](const auto& reader, size_t l, size_t i, size_t row) INSTNORM_INLINED {
+        const auto v = hn::Sub(reader.Load(x + l * x_step + i), centre.From(row));
+        const auto rest = hn::MulAdd(v, q.From(row), r.From(row));
+        return hn::MulAdd(reader.Load(g + l * g_step + i), p.From(row), rest);
+      },
+      [&](size_t i) INSTNORM_INLINED {
+        if (!fetch) return;
+        hwy::Prefetch(g + g_step * n + i);
+        hwy::Prefetch(x + x_step * n + i);
+      });
 }
 
 #endif

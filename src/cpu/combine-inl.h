@@ -6,6 +6,7 @@
 #define INSTNORM_CPU_COMBINE_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -38,7 +39,7 @@ HWY_INLINE void Combine(D d, T* y, size_t n, bool stream, const Value& value) {
   if constexpr (!kLong) {
     if (overlap) end_of_row = value(Whole<D>(), n - lanes);
   }
-  if constexpr (!kLong && std::is_same_v<hn::TFromD<D>, T>) {
+  if constexpr (!kLong) {
     if (stream) {
       // Whole cache lines only: a line that is streamed in part, and stored in part by the row
       // beside it, goes to memory several times. That halved the speed of rows that do not begin
@@ -50,7 +51,7 @@ HWY_INLINE void Combine(D d, T* y, size_t n, bool stream, const Value& value) {
       i = head;
       constexpr size_t per_line = kLineBytes / sizeof(T);
       const size_t end = head + (n - head) / per_line * per_line;
-      for (; i + lanes <= end; i += lanes) hn::Stream(value(Whole<D>(), i), d, y + i);
+      for (; i + lanes <= end; i += lanes) StreamAs(d, value(Whole<D>(), i), y + i);
     }
   }
   if constexpr (!kLong) {
@@ -73,6 +74,105 @@ HWY_INLINE void Combine(D d, T* y, size_t n, bool stream, const Value& value) {
   if (i < n) StorePartAs(d, value(Part<D>{n - i}, i), y + i, n - i);
 }
 
+// The same of one row in steps, as the work beside the sums of another of the same n. It stores
+// whole lines from the first one on that begins in the row, and what is before and behind them in
+// parts.
+template <bool kStream, class D, class T, class Value>
+class CombineBeside {
+ public:
+  HWY_INLINE CombineBeside(T* y, size_t n, const Value& value) : y_(y), n_(n), value_(value) {
+    const size_t before = (kLineBytes - reinterpret_cast<uintptr_t>(y) % kLineBytes) % kLineBytes;
+    first_ = std::min(n, before / sizeof(T));
+    end_ = kStream ? first_ + (n - first_) / kPerLine * kPerLine : n;
+  }
+
+  HWY_INLINE void Begin() const { Parts(0, first_); }
+  HWY_INLINE void Step(size_t i) const {
+    if (first_ + i + hn::Lanes(D()) <= end_) Put(first_ + i);
+  }
+  HWY_INLINE void End() const {
+    const size_t lanes = hn::Lanes(D());
+    const size_t steps = n_ / kVirtualLanes<hn::TFromD<D>> * kVirtualLanes<hn::TFromD<D>>;
+    size_t i = first_ + std::min(steps, (end_ - first_) / lanes * lanes);
+    for (; i + lanes <= end_; i += lanes) Put(i);
+    Parts(i, n_);
+  }
+
+ private:
+  static constexpr size_t kPerLine = kLineBytes / sizeof(T);
+
+  HWY_INLINE void Put(size_t i) const {
+    if constexpr (kStream) {
+      StreamAs(D(), value_(Whole<D>(), i), y_ + i);
+    } else {
+      StoreAs(D(), value_(Whole<D>(), i), y_ + i);
+    }
+  }
+  HWY_INLINE void Parts(size_t i, size_t end) const {
+    while (i < end) {
+      const size_t here = std::min(hn::Lanes(D()), end - i);
+      StorePartAs(D(), value_(Part<D>{here}, i), y_ + i, here);
+      i += here;
+    }
+  }
+
+  T* y_;
+  size_t n_, first_, end_;
+  Value value_;
+};
+
+// The same of `count` rows of n values each that lie end to end, as one run: value_of(i) is the
+// `value` of row i, of all the run's elements. A vector that lies across the border of two rows is
+// put together of both, so that no store is a part of a vector, and none but the first and the last
+// is a part of a cache line. n is at least what a line holds. When streaming, fetch_next(i)
+// is called for element i of the next rows, which may be none.
+template <class D, class T, class ValueOf, class FetchNext>
+HWY_INLINE void CombineRun(D d, T* y, size_t count, size_t n, bool stream, const ValueOf& value_of,
+                           const FetchNext& fetch_next) {
+  const size_t lanes = hn::Lanes(d), total = count * n;
+  constexpr size_t per_line = kLineBytes / sizeof(T);
+  const size_t misaligned = reinterpret_cast<uintptr_t>(y) % kLineBytes / sizeof(T);
+  size_t i = (per_line - misaligned) % per_line, row = 0, end_of_row = n;
+  auto value = value_of(size_t{0});
+  for (size_t head = 0; head < i; head += lanes) {
+    const size_t here = std::min(lanes, i - head);
+    StorePartAs(d, value(Part<D>{here}, head), y + head, here);
+  }
+  const size_t end = stream ? i + (total - i) / per_line * per_line : total;
+  const auto put = [&](hn::Vec<D> v) INSTNORM_INLINED {
+    if (stream) {
+      fetch_next(i);
+      StreamAs(d, v, y + i);
+    } else {
+      StoreAs(d, v, y + i);
+    }
+    i += lanes;
+  };
+  const auto next_row = [&]() INSTNORM_INLINED {
+    value = value_of(++row);
+    end_of_row += n;
+  };
+  while (i + lanes <= end) {
+    const size_t until = std::min(end, end_of_row);
+    while (i + lanes <= until) put(value(Whole<D>(), i));
+    if (i == end_of_row && row + 1 < count) {
+      next_row();
+      continue;
+    }
+    if (i + lanes > end) break;
+    const auto of_this = value(Whole<D>(), i);
+    const auto here = hn::FirstN(d, end_of_row - i);
+    next_row();
+    put(hn::IfThenElse(here, of_this, value(Whole<D>(), i)));
+  }
+  while (i < total) {
+    if (i >= end_of_row) next_row();
+    const size_t here = std::min({lanes, total - i, end_of_row - i});
+    StorePartAs(d, value(Part<D>{here}, i), y + i, here);
+    i += here;
+  }
+}
+
 // activation((x * scale - centre) * a + b)
 template <class D, class T, class Act, bool kScaled>
 struct AffineValue {
@@ -86,6 +186,15 @@ struct AffineValue {
     return Act::Value(D(), hn::MulAdd(hn::Sub(v, centre), a, b));
   }
 };
+
+// Is the combine of these rows one run? Where stores are not streamed, it saves nothing for rows
+// whose every vector lies across a border.
+template <class D, class T>
+HWY_INLINE bool IsRun(D d, int64_t count, int64_t n, int64_t step, bool stream) {
+  constexpr auto size = static_cast<int64_t>(sizeof(T));
+  return count > 1 && step == n * size && step >= static_cast<int64_t>(kLineBytes) &&
+         (stream || n >= 2 * static_cast<int64_t>(hn::Lanes(d)));
+}
 
 template <class Act, class D, class T, class Compute = hn::TFromD<D>>
 HWY_INLINE void BlockAffine(D d, const T* x, T* y, size_t n, double scale_of_x, Compute centre_of_x,

@@ -84,10 +84,35 @@ HWY_INLINE hn::Vec<hn::RebindToUnsigned<DF>> Bfloat16Narrowed(DF, hn::Vec<DF> v)
 
 // ---- whole vectors
 
-template <class DF, class VU>
-HWY_INLINE void Store16(DF, VU bits, uint16_t* p) {
+// Floats rounded to 16 bits, as those bits.
+template <class T, class DF>
+HWY_INLINE hn::Vec<hn::Rebind<uint16_t, DF>> Narrowed(DF df, hn::Vec<DF> v) {
   const hn::Rebind<uint16_t, DF> d16;
-  hn::StoreU(hn::DemoteTo(d16, hn::BitCast(hn::RebindToSigned<DF>(), bits)), d16, p);
+  const hn::RebindToSigned<DF> di;
+  if constexpr (std::is_same_v<T, bfloat16>) {
+    return hn::DemoteTo(d16, hn::BitCast(di, Bfloat16Narrowed(df, v)));
+  } else {
+#if INSTNORM_NATIVE_FLOAT16
+    return hn::BitCast(d16, hn::DemoteTo(hn::Rebind<hwy::float16_t, DF>(), v));
+#else
+    return hn::DemoteTo(d16, hn::BitCast(di, Float16Narrowed(df, v)));
+#endif
+  }
+}
+
+// The floats that these 16 bits stand for.
+template <class T, class DF>
+HWY_INLINE hn::Vec<DF> Widened(DF df, hn::Vec<hn::Rebind<uint16_t, DF>> bits) {
+  const hn::RebindToUnsigned<DF> du;
+  if constexpr (std::is_same_v<T, bfloat16>) {
+    return hn::BitCast(df, hn::ShiftLeft<16>(hn::PromoteTo(du, bits)));
+  } else {
+#if INSTNORM_NATIVE_FLOAT16
+    return hn::PromoteTo(df, hn::BitCast(hn::Rebind<hwy::float16_t, DF>(), bits));
+#else
+    return Float16Widened(df, hn::PromoteTo(du, bits));
+#endif
+  }
 }
 
 // T: the element type in memory; D: the tag of the compute type, float or double.
@@ -101,17 +126,7 @@ HWY_INLINE hn::Vec<D> LoadAs(D d, const T* p) {
     return hn::PromoteTo(d, LoadAs(df, p));
   } else {
     const hn::Rebind<uint16_t, D> d16;
-    const hn::RebindToUnsigned<D> du;
-    const auto bits = hn::LoadU(d16, reinterpret_cast<const uint16_t*>(p));
-    if constexpr (std::is_same_v<T, bfloat16>) {
-      return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(du, bits)));
-    } else {
-#if INSTNORM_NATIVE_FLOAT16
-      return hn::PromoteTo(d, hn::BitCast(hn::Rebind<hwy::float16_t, D>(), bits));
-#else
-      return Float16Widened(d, hn::PromoteTo(du, bits));
-#endif
-    }
+    return Widened<T>(d, hn::LoadU(d16, reinterpret_cast<const uint16_t*>(p)));
   }
 }
 
@@ -157,16 +172,21 @@ HWY_INLINE void StoreAs(D d, hn::Vec<D> v, T* p) {
           hn::Lt(hn::Abs(nearest), hn::Set(df, std::numeric_limits<float>::infinity()));
       StoreAs(df, hn::IfThenElse(finite, hn::BitCast(df, odd), nearest), p);
     }
-  } else if constexpr (std::is_same_v<T, bfloat16>) {
-    Store16(d, Bfloat16Narrowed(d, v), reinterpret_cast<uint16_t*>(p));
   } else {
-#if INSTNORM_NATIVE_FLOAT16
-    const hn::Rebind<hwy::float16_t, D> d16;
-    const hn::Rebind<uint16_t, D> du16;
-    hn::StoreU(hn::BitCast(du16, hn::DemoteTo(d16, v)), du16, reinterpret_cast<uint16_t*>(p));
-#else
-    Store16(d, Float16Narrowed(d, v), reinterpret_cast<uint16_t*>(p));
-#endif
+    hn::StoreU(Narrowed<T>(d, v), hn::Rebind<uint16_t, D>(), reinterpret_cast<uint16_t*>(p));
+  }
+}
+
+// Past the caches, where there is such a store; p is aligned to what is written. Not for doubles
+// that are written as a smaller type.
+template <class D, class T>
+HWY_INLINE void StreamAs(D d, hn::Vec<D> v, T* p) {
+  if constexpr (std::is_same_v<hn::TFromD<D>, T>) {
+    hn::Stream(v, d, p);
+  } else if constexpr (hn::MaxLanes(D()) * sizeof(T) < 16) {
+    StoreAs(d, v, p);  // no instruction set streams less than 16 bytes
+  } else {
+    hn::Stream(Narrowed<T>(d, v), hn::Rebind<uint16_t, D>(), reinterpret_cast<uint16_t*>(p));
   }
 }
 
@@ -190,6 +210,13 @@ HWY_INLINE hn::Vec<D> LoadPartAs(D d, const T* p, size_t n) {
 #if INSTNORM_NATIVE_MASK
   if constexpr (std::is_same_v<hn::TFromD<D>, T>) return hn::MaskedLoad(hn::FirstN(d, n), d, p);
 #endif
+#if INSTNORM_FAST_MASKED_STORE
+  if constexpr (sizeof(T) == 2 && sizeof(hn::TFromD<D>) == 4) {
+    const hn::Rebind<uint16_t, D> d16;
+    return Widened<T>(
+        d, hn::MaskedLoad(hn::FirstN(d16, n), d16, reinterpret_cast<const uint16_t*>(p)));
+  }
+#endif
   T part[hn::MaxLanes(D())] = {};
   CopyPart<hn::MaxLanes(D())>(part, p, n);
   return LoadAs(d, part);
@@ -199,8 +226,13 @@ template <class D, class T>
 HWY_INLINE void StorePartAs(D d, hn::Vec<D> v, T* p, size_t n) {
   if (n >= hn::Lanes(d)) return StoreAs(d, v, p);
 #if INSTNORM_FAST_MASKED_STORE
-  if constexpr (std::is_same_v<hn::TFromD<D>, T>)
+  if constexpr (std::is_same_v<hn::TFromD<D>, T>) {
     return hn::BlendedStore(v, hn::FirstN(d, n), d, p);
+  } else if constexpr (sizeof(T) == 2 && sizeof(hn::TFromD<D>) == 4) {
+    const hn::Rebind<uint16_t, D> d16;
+    return hn::BlendedStore(Narrowed<T>(d, v), hn::FirstN(d16, n), d16,
+                            reinterpret_cast<uint16_t*>(p));
+  }
 #endif
   T part[hn::MaxLanes(D())];
   StoreAs(d, v, part);

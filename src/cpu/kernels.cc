@@ -14,7 +14,7 @@
 // find.
 #ifdef INSTNORM_FEW_TARGETS
 #define INSTNORM_LEFT_OUT (HWY_AVX3 | HWY_SSE4)
-#else
+#elif !defined(INSTNORM_LEFT_OUT)
 #define INSTNORM_LEFT_OUT 0
 #endif
 // SSSE3 is within a year of SSE4; the later steps of AVX-512 and SVE add nothing that is used here.
@@ -83,6 +83,20 @@ HWY_INLINE void AffineWith(In x, Out y, int64_t count, int64_t n, const AffineCo
       a[i] = static_cast<Compute>(k.a[at]);
       b[i] = static_cast<Compute>(k.b[at]);
     }
+    if constexpr (kCommon<Compute, T> && !kLongValue<decltype(d), T, Act>) {
+      if (k.scale == 1.0 && IsRun<decltype(d), T>(d, rows, n, x.step, stream) && y.step == x.step) {
+        using Value = AffineValue<decltype(d), T, Act, false>;
+        const T* of_x = Segment<T>(x, first);
+        const auto value_of = [&](size_t i) INSTNORM_INLINED {
+          return Value{of_x, hn::Zero(d), hn::Set(d, centre[i]), hn::Set(d, a[i]),
+                       hn::Set(d, b[i])};
+        };
+        CombineRun(d, Segment<T>(y, first), static_cast<size_t>(rows), static_cast<size_t>(n),
+                   stream, value_of,
+                   [&](size_t i) INSTNORM_INLINED { hwy::Prefetch(of_x + rows * n + i); });
+        continue;
+      }
+    }
     for (int64_t i = 0; i < rows; ++i) {
       BlockAffine<Act>(d, Segment<T>(x, first + i), Segment<T>(y, first + i),
                        static_cast<size_t>(n), k.scale, centre[i], a[i], b[i], stream);
@@ -93,6 +107,39 @@ HWY_INLINE void AffineWith(In x, Out y, int64_t count, int64_t n, const AffineCo
 template <class Compute, class T>
 void Affine(In x, Out y, int64_t count, int64_t n, const AffineColumns& k, bool stream) {
   AffineWith<NoActivation, Compute, T>(x, y, count, n, k, stream);
+}
+
+#if INSTNORM_SIZED_VECTORS
+template <bool kStream, class Compute, class T>
+void AffineMomentsWith(In x, Out y, int64_t count, int64_t n, const AffineColumns& k, In next,
+                       const MomentSums& out) {
+  using D = VectorOf<Compute>;
+  using Value = AffineValue<D, T, NoActivation, false>;
+  using Beside = CombineBeside<kStream, D, T, Value>;
+  const D d;
+  for (int64_t i = 0, at = 0; i < count; ++i, at += k.step) {
+    const Value value{Segment<T>(x, i), hn::Zero(d), Constant(d, k.centre[at]),
+                      Constant(d, k.a[at]), Constant(d, k.b[at])};
+    BlockMomentsBeside(d, Segment<T>(next, i), static_cast<size_t>(n), out.at(i),
+                       Beside(Segment<T>(y, i), static_cast<size_t>(n), value));
+  }
+}
+
+template <class Compute, class T>
+void AffineMoments(In x, Out y, int64_t count, int64_t n, const AffineColumns& k, bool stream,
+                   In next, const MomentSums& of_next) {
+  const auto with =
+      stream ? &AffineMomentsWith<true, Compute, T> : &AffineMomentsWith<false, Compute, T>;
+  with(x, y, count, n, k, next, of_next);
+}
+#endif
+
+template <class Compute, class T>
+constexpr AffineMomentsKernel AffineMomentsOf() {
+#if INSTNORM_SIZED_VECTORS
+  if constexpr (kCommon<Compute, T>) return &AffineMoments<Compute, T>;
+#endif
+  return nullptr;
 }
 
 template <class Compute, class T>
@@ -137,21 +184,92 @@ void Gradients(In g, In x, int64_t count, int64_t n, const double* centre, int64
   }
 #endif
   for (; i < count; ++i) {
-    GradientSums sums;
     BlockGradientSums(d, Segment<G>(g, i), Segment<T>(x, i), static_cast<size_t>(n),
-                      centre[i * centre_step], sums);
-    out.g[i] = sums.g;
-    out.gx[i] = sums.gx;
+                      centre[i * centre_step], out.g[i], out.gx[i], NoWork());
   }
+}
+
+// p * g + q * (x - centre) + r of row i.
+template <class G, class T, class D>
+HWY_INLINE BackwardValue<D, G, T> BackwardOf(D d, const G* g, const T* x, const BackwardColumns& k,
+                                             int64_t at) {
+  return {g,
+          x,
+          Constant(d, k.centre[at]),
+          Constant(d, k.p[at]),
+          Constant(d, k.q[at]),
+          Constant(d, k.r[at])};
+}
+
+// Has x a part in the gradient of all rows? Where it has none it may be NaN.
+HWY_INLINE bool AllTakeX(int64_t count, const BackwardColumns& k) {
+  bool all = true;
+  for (int64_t i = 0, at = 0; i < count; ++i, at += k.step) all &= k.q[at] != 0.0 || k.r[at] != 0.0;
+  return all;
 }
 
 template <class Compute, class G, class T>
 void Backward(In g, In x, Out dx, int64_t count, int64_t n, const BackwardColumns& k, bool stream) {
   const VectorOf<Compute> d;
+  if constexpr (kCommon<Compute, T> && std::is_same_v<G, T>) {
+    if (IsRun<decltype(d), T>(d, count, n, x.step, stream) && g.step == x.step &&
+        dx.step == x.step && AllTakeX(count, k)) {
+      const G* of_g = Segment<G>(g, 0);
+      const T* of_x = Segment<T>(x, 0);
+      const auto value_of = [&](size_t i) INSTNORM_INLINED {
+        return BackwardOf<G, T>(d, of_g, of_x, k, static_cast<int64_t>(i) * k.step);
+      };
+      CombineRun(d, Segment<T>(dx, 0), static_cast<size_t>(count), static_cast<size_t>(n), stream,
+                 value_of, [&](size_t i) INSTNORM_INLINED {
+                   hwy::Prefetch(of_g + count * n + i);
+                   hwy::Prefetch(of_x + count * n + i);
+                 });
+      return;
+    }
+  }
   for (int64_t i = 0, at = 0; i < count; ++i, at += k.step) {
     BlockBackward(d, Segment<G>(g, i), Segment<T>(x, i), Segment<T>(dx, i), static_cast<size_t>(n),
                   {k.centre[at], k.p[at], k.q[at], k.r[at]}, stream);
   }
+}
+
+#if INSTNORM_SIZED_VECTORS
+template <bool kStream, class Compute, class T>
+void BackwardSumsWith(In g, In x, Out dx, int64_t count, int64_t n, const BackwardColumns& k,
+                      In next_g, In next_x, const double* centre, int64_t centre_step,
+                      const GradientSumsOut& out) {
+  using D = VectorOf<Compute>;
+  using Value = BackwardValue<D, T, T>;
+  using Beside = CombineBeside<kStream, D, T, Value>;
+  const D d;
+  for (int64_t i = 0; i < count; ++i) {
+    const Value value = BackwardOf<T, T>(d, Segment<T>(g, i), Segment<T>(x, i), k, i * k.step);
+    BlockGradientSums(d, Segment<T>(next_g, i), Segment<T>(next_x, i), static_cast<size_t>(n),
+                      centre[i * centre_step], out.g[i], out.gx[i],
+                      Beside(Segment<T>(dx, i), static_cast<size_t>(n), value));
+  }
+}
+
+template <class Compute, class T>
+void BackwardSums(In g, In x, Out dx, int64_t count, int64_t n, const BackwardColumns& k,
+                  bool stream, In next_g, In next_x, const double* centre, int64_t centre_step,
+                  const GradientSumsOut& of_next) {
+  if (!AllTakeX(count, k)) {
+    Backward<Compute, T, T>(g, x, dx, count, n, k, stream);
+    return Gradients<Compute, T, T>(next_g, next_x, count, n, centre, centre_step, of_next);
+  }
+  const auto with =
+      stream ? &BackwardSumsWith<true, Compute, T> : &BackwardSumsWith<false, Compute, T>;
+  with(g, x, dx, count, n, k, next_g, next_x, centre, centre_step, of_next);
+}
+#endif
+
+template <class Compute, class T>
+constexpr BackwardSumsKernel BackwardSumsOf() {
+#if INSTNORM_SIZED_VECTORS
+  if constexpr (kCommon<Compute, T>) return &BackwardSums<Compute, T>;
+#endif
+  return nullptr;
 }
 
 template <class Compute, class T>
@@ -168,10 +286,11 @@ template <class Compute, class T>
 constexpr Kernels KernelsOf() {
   return {&Moments<Compute, T>,
           &Affine<Compute, T>,
+          AffineMomentsOf<Compute, T>(),
           &Activated<Compute, T>,
           &Slope<Compute, T>,
-          {&Gradients<Compute, T, T>, &Backward<Compute, T, T>},
-          {&Gradients<Compute, Compute, T>, &Backward<Compute, Compute, T>},
+          {&Gradients<Compute, T, T>, &Backward<Compute, T, T>, BackwardSumsOf<Compute, T>()},
+          {&Gradients<Compute, Compute, T>, &Backward<Compute, Compute, T>, nullptr},
           &Double<Compute, T>,
           &ForwardAlgebra<Compute>,
           &BackwardAlgebra<Compute>};
@@ -191,10 +310,11 @@ void MomentsOfColumns(In x, int64_t count, int64_t n, const MomentSums& out) {
 
 template <class Compute, class T>
 void AffineOfColumns(In x, Out y, int64_t count, int64_t n, const AffineColumns& k,
-                     Activation activation) {
+                     Activation activation, bool stream) {
   const auto with = [&](auto act) HWY_ATTR {
     ColumnAffine<decltype(act)>(VectorOf<Compute>(), Segment<T>(x, 0), Step<T>(x), Segment<T>(y, 0),
-                                Step<T>(y), static_cast<size_t>(count), static_cast<size_t>(n), k);
+                                Step<T>(y), static_cast<size_t>(count), static_cast<size_t>(n), k,
+                                stream);
   };
   if (activation == Activation::none) return with(NoActivation());
   WithActivation(activation, with);
@@ -208,10 +328,11 @@ void GradientsOfColumns(In g, In x, int64_t count, int64_t n, const double* cent
 }
 
 template <class Compute, class T>
-void BackwardOfColumns(In g, In x, Out dx, int64_t count, int64_t n, const BackwardColumns& k) {
+void BackwardOfColumns(In g, In x, Out dx, int64_t count, int64_t n, const BackwardColumns& k,
+                       bool stream) {
   ColumnBackward(VectorOf<Compute>(), Segment<T>(g, 0), Step<T>(g), Segment<T>(x, 0), Step<T>(x),
                  Segment<T>(dx, 0), Step<T>(dx), static_cast<size_t>(count), static_cast<size_t>(n),
-                 k);
+                 k, stream);
 }
 
 template <class Compute, class T>

@@ -56,6 +56,10 @@ using MomentsKernel = void (*)(In x, std::int64_t count, std::int64_t n, double 
 // y may be x. `stream`: stores that bypass the caches.
 using AffineKernel = void (*)(In x, Out y, std::int64_t count, std::int64_t n,
                               const AffineColumns& k, bool stream);
+// That of rows x, and the moments of as many other rows beside it (`scale` is 1 for both).
+using AffineMomentsKernel = void (*)(In x, Out y, std::int64_t count, std::int64_t n,
+                                     const AffineColumns& k, bool stream, In next,
+                                     const MomentSums& of_next);
 // The activation of that, which is not none.
 using ActivatedKernel = void (*)(In x, Out y, std::int64_t count, std::int64_t n,
                                  const AffineColumns& k, Activation activation);
@@ -70,6 +74,11 @@ using GradientSumsKernel = void (*)(In g, In x, std::int64_t count, std::int64_t
 // dx may be g or x.
 using BackwardKernel = void (*)(In g, In x, Out dx, std::int64_t count, std::int64_t n,
                                 const BackwardColumns& k, bool stream);
+// That of rows g and x, and beside it the sums of as many other rows, about next_centre[i].
+using BackwardSumsKernel = void (*)(In g, In x, Out dx, std::int64_t count, std::int64_t n,
+                                    const BackwardColumns& k, bool stream, In next_g, In next_x,
+                                    const double* next_centre, std::int64_t centre_step,
+                                    const GradientSumsOut& of_next);
 
 // p * g + s * u + q * (x - centre) + r
 using DoubleKernel = void (*)(In g, In u, In x, Out dx, std::int64_t count, std::int64_t n,
@@ -79,6 +88,7 @@ using DoubleKernel = void (*)(In g, In u, In x, Out dx, std::int64_t count, std:
 struct GradientKernels {
   GradientSumsKernel sums;
   BackwardKernel backward;
+  BackwardSumsKernel backward_sums;  // null where nothing is gained
 };
 
 // The row algebra of `count` rows of one block of n values each, normalised by their own
@@ -110,6 +120,7 @@ using RowsBackwardKernel = bool (*)(const RowsBackward& rows);
 struct Kernels {
   MomentsKernel moments;
   AffineKernel affine;
+  AffineMomentsKernel affine_moments;  // null where nothing is gained
   ActivatedKernel activated;
   SlopeKernel slope;
   GradientKernels of_g;  // g as it is stored
@@ -125,12 +136,12 @@ struct Kernels {
 struct ColumnKernels {
   void (*moments)(In x, std::int64_t count, std::int64_t n, const MomentSums& out) = nullptr;
   void (*affine)(In x, Out y, std::int64_t count, std::int64_t n, const AffineColumns& k,
-                 Activation activation) = nullptr;
+                 Activation activation, bool stream) = nullptr;
   void (*sums)(In g, In x, std::int64_t count, std::int64_t n, const double* centre,
                const GradientSumsOut& out) = nullptr;
   // Not for rows whose x has no part in it (k.q and k.r are 0 and x may be NaN).
-  void (*backward)(In g, In x, Out dx, std::int64_t count, std::int64_t n,
-                   const BackwardColumns& k) = nullptr;
+  void (*backward)(In g, In x, Out dx, std::int64_t count, std::int64_t n, const BackwardColumns& k,
+                   bool stream) = nullptr;
 };
 
 // For each float DType: `common` computes in float (float64: in double); `wide` computes in double,

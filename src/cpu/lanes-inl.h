@@ -92,6 +92,8 @@ class VirtualVector {
     }
     return Get(0);
   }
+  // Of the first half of the lanes; the others are zero.
+  HWY_INLINE V FoldHead() { return FoldToVector(); }
 
  private:
   HWY_ALIGN T lanes_[kVirtualLanes<T>];
@@ -105,6 +107,7 @@ class VirtualVector {
       return Get(0);
     }
   }
+  HWY_INLINE V FoldHead() { return FoldToVector<kCount / 4>(); }
 
  private:
   V vectors_[kCount];

@@ -25,8 +25,10 @@ bool denormalize_row(const Problem& p, Row row, const RowMoments& moments, Affin
 bool by_running_statistics(const Problem& p) { return !p.use_input_stats && p.moments == nullptr; }
 
 double rstd_at(const Problem& p, const RowMoments& moments) {
-  const double var = moments.variance(), eps = p.eps * moments.scale * moments.scale;
-  return by_running_statistics(p) ? 1.0 / std::sqrt(var + eps) : rstd_of(moments.count, var, eps);
+  const double count = moments.count, eps = p.eps * moments.scale * moments.scale;
+  if (by_running_statistics(p)) return 1.0 / std::sqrt(moments.variance() + eps);
+  return single(p) ? rstd_of<float>(count, variance_of<float>(count, moments.m2), eps)
+                   : rstd_of<double>(count, variance_of<double>(count, moments.m2), eps);
 }
 
 template <class Load>

@@ -12,10 +12,11 @@
 
 namespace instnorm::cpu {
 
-// Calls of_tile(tile) for tiles of short rows, or of rows of any length that are columns, or
-// of_row(row) for each long (or empty) one.
-template <class OfTile, class OfRow>
-void each_row(const Call& call, const OfTile& of_tile, const OfRow& of_row) {
+// For each thread's rows calls of_tile(tile) for tiles of short rows, or of rows of any length that
+// are columns, or of_row(row) for each long (or empty) one; and finish() after the last. All three
+// are functions of what make() makes for the thread.
+template <class Make>
+void each_row(const Call& call, const Make& make) {
   const Problem& p = call.problem;
   const Plan& plan = call.plan;
   const bool by_rows = plan.split == Plan::Split::rows;
@@ -23,20 +24,33 @@ void each_row(const Call& call, const OfTile& of_tile, const OfRow& of_row) {
   const std::int64_t least = p.lengths.defined() ? 2 : 1;
   const std::int64_t most = p.selects() ? 0 : plan.columns ? p.L : plan.block;
   on_threads(by_rows ? plan.threads : 1, p.rows(), [&](std::int64_t first, std::int64_t last) {
+    auto thread = make();
     for (std::int64_t r = first; r < last;) {
       const Row row{r / p.C, r % p.C};
       const std::int64_t length = p.length(row.n);
       if (length < least || length > most) {
-        of_row(row);
+        thread.of_row(row);
         ++r;
         continue;
       }
       std::int64_t rows = std::min(plan.tile_rows, last - r);
       if (!plan.across_instances) rows = std::min(rows, p.C - row.c);
-      of_tile(Tile{row.n, row.c, 0, rows, length, false});
+      thread.of_tile(Tile{row.n, row.c, 0, rows, length, false});
       r += rows;
     }
+    thread.finish();
   });
+}
+
+// The same of functions that keep nothing from one tile or row to the next.
+template <class OfTile, class OfRow>
+void each_row(const Call& call, const OfTile& of_tile, const OfRow& of_row) {
+  struct Thread {
+    const OfTile& of_tile;
+    const OfRow& of_row;
+    void finish() const {}
+  };
+  each_row(call, [&] { return Thread{of_tile, of_row}; });
 }
 
 inline std::int64_t blocks_of(const Call& call, Row row) {
@@ -95,7 +109,7 @@ class PerRow {
 
  private:
   static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>);
-  alignas(64) std::byte bytes_[kTileRows * sizeof(T)];
+  alignas(64) std::byte bytes_[(kTileRows + kSpareRows) * sizeof(T)];
 };
 
 template <class Memory>

@@ -6,6 +6,7 @@
 #define INSTNORM_CPU_SUMS_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -26,12 +27,21 @@ namespace hn = hwy::HWY_NAMESPACE;
 // depth.
 constexpr size_t kChain = 16;
 
+// Work that is done beside the sums of a block: Begin, then Step(i) beside vector i of those that
+// the loop takes, then End. This is none.
+struct NoWork {
+  HWY_INLINE void Begin() const {}
+  HWY_INLINE void Step(size_t) const {}
+  HWY_INLINE void End() const {}
+};
+
 // Two sums over i of a block, of u(i) and of u(i) * v(i), still to be folded. `terms(reader, i, u,
 // v)` gives both for one vector; u is zero in lanes behind the end. What is inlined once is inlined
 // in every kernel of every instruction set: so the end of a block has one copy of the code for part
 // of a vector.
-template <class D, class Terms>
-HWY_INLINE void TwoSums(D d, size_t n, const Terms& terms, hn::Vec<D>& sum_u, hn::Vec<D>& sum_uv) {
+template <class D, class Terms, class Work = NoWork>
+HWY_INLINE void TwoSums(D d, size_t n, const Terms& terms, hn::Vec<D>& sum_u, hn::Vec<D>& sum_uv,
+                        const Work& beside = {}) {
   using Vectors = VirtualVector<D>;
   constexpr size_t kStep = kVirtualLanes<hn::TFromD<D>>;
   const size_t lanes = hn::Lanes(d);
@@ -39,6 +49,7 @@ HWY_INLINE void TwoSums(D d, size_t n, const Terms& terms, hn::Vec<D>& sum_u, hn
   Vectors total_u, total_uv;
   size_t i = 0;
   bool first = true;
+  beside.Begin();
   do {
     Vectors chain_u, chain_uv;
     chain_u.SetZero();
@@ -53,6 +64,7 @@ HWY_INLINE void TwoSums(D d, size_t n, const Terms& terms, hn::Vec<D>& sum_u, hn
       Vectors::Each([&](auto k) INSTNORM_INLINED {
         terms(Whole<D>(), i + k * lanes, u, v);
         add(k);
+        beside.Step(i + k * lanes);
       });
     }
     if (i == whole) {
@@ -79,33 +91,45 @@ HWY_INLINE void TwoSums(D d, size_t n, const Terms& terms, hn::Vec<D>& sum_u, hn
     }
     first = false;
   } while (i < n);
+  beside.End();
   sum_u = total_u.FoldToVector();
   sum_uv = total_uv.FoldToVector();
 }
 
-// A value near the block's mean: that of its first virtual vector, where lanes behind the end count
-// as the first value. Exactly that value if all are the same. Still to be folded.
+// Values whose mean is near enough to the block's: half a virtual vector, one register of AVX-512.
+template <class T>
+constexpr size_t kHeadLanes = kVirtualLanes<T> / 2;
+
+// A value near the block's mean: that of its first values, where lanes behind the end count as the
+// first value. Exactly that value if all are the same. Still to be folded.
 template <class D, class T>
 HWY_INLINE hn::Vec<D> HeadMean(D d, const T* x, size_t n, hn::Vec<D> scale) {
   using Compute = hn::TFromD<D>;
   using Vectors = VirtualVector<D>;
-  // Divided first: the sum of 32 large values would overflow.
+  // Divided first: the sum of many large values would overflow.
   const auto share =
-      hn::Mul(scale, hn::Set(d, Compute{1} / static_cast<Compute>(kVirtualLanes<Compute>)));
-  const size_t lanes = hn::Lanes(d), full = n / lanes, part = n % lanes;
-  auto first = hn::Zero(d), last = first;
-  if (full < kVirtualLanes<Compute> / lanes) {
-    first = last = hn::Set(d, hn::GetLane(LoadPartAs(d, x, 1)));
-    if (part != 0) {
-      last = hn::IfThenElse(hn::FirstN(d, part), LoadPartAs(d, x + full * lanes, part), first);
-    }
-  }
+      hn::Mul(scale, hn::Set(d, Compute{1} / static_cast<Compute>(kHeadLanes<Compute>)));
+  const size_t lanes = hn::Lanes(d);
   Vectors head;
+  if (n >= kHeadLanes<Compute> && lanes <= kHeadLanes<Compute>) {
+    Vectors::Each([&](auto k) INSTNORM_INLINED {
+      if (k * lanes < kHeadLanes<Compute>) {
+        head.Set(k, hn::Mul(LoadAs(d, x + k * lanes), share));
+      } else {
+        head.Set(k, hn::Zero(d));
+      }
+    });
+    return head.FoldHead();
+  }
+  const auto first = hn::Set(d, hn::GetLane(LoadPartAs(d, x, 1)));
   Vectors::Each([&](auto k) INSTNORM_INLINED {
-    const auto v = k < full ? LoadAs(d, x + k * lanes) : k == full ? last : first;
-    head.Set(k, hn::Mul(v, share));
+    const size_t at = k * lanes;
+    const size_t there = at < n ? std::min(lanes, n - at) : 0;
+    const size_t wanted = at < kHeadLanes<Compute> ? std::min(lanes, kHeadLanes<Compute> - at) : 0;
+    const auto v = hn::IfThenElse(hn::FirstN(d, there), LoadPartAs(d, x + at, there), first);
+    head.Set(k, hn::IfThenElseZero(hn::FirstN(d, wanted), hn::Mul(v, share)));
   });
-  return head.FoldToVector();
+  return head.FoldHead();
 }
 
 // Zero in the place of a mean that is not finite.
@@ -126,13 +150,22 @@ HWY_INLINE bool AllEqual(D d, const T* x, size_t n) {
   return true;
 }
 
-template <class D, class T, bool kScaled = false>
+// Fetches what a loop over memory from p on reads in a while: the machine's own prefetchers stop at
+// the end of a page.
+template <class T>
+HWY_INLINE void FetchAhead(const T* p) {
+  constexpr size_t kAheadBytes = 4096;
+  hwy::Prefetch(p + kAheadBytes / sizeof(T));
+}
+
+template <class D, class T, bool kScaled = false, bool kAhead = false>
 struct MomentTerms {
   const T* x;
   hn::Vec<D> scale, centre;
   size_t step = 1;  // from one value to the next
   template <class Reader>
   HWY_INLINE void operator()(const Reader& reader, size_t i, hn::Vec<D>& u, hn::Vec<D>& v) const {
+    if constexpr (kAhead) FetchAhead(x + i);
     auto value = reader.Load(x + i * step);
     if constexpr (kScaled) value = hn::Mul(value, scale);
     u = v = reader.Keep(hn::Sub(value, centre));
@@ -186,6 +219,21 @@ HWY_INLINE bool AgainByItself(double s, double q, size_t n) {
   return q == 0 || FarFromMean(static_cast<Compute>(s), static_cast<Compute>(q), n);
 }
 
+// BlockMoments, with the same bits, and other work beside its sums.
+template <class D, class T, class Work>
+HWY_INLINE void BlockMomentsBeside(D d, const T* x, size_t n, const MomentSums& out,
+                                   const Work& beside) {
+  const auto one = Constant(d, 1.0);
+  const auto centre = hn::GetLane(FiniteOrZero(d, hn::Set(d, Fold(d, HeadMean(d, x, n, one)))));
+  hn::Vec<D> u, uv;
+  TwoSums(d, n, MomentTerms<D, T, false, true>{x, one, hn::Set(d, centre)}, u, uv, beside);
+  *out.centre = static_cast<double>(centre);
+  *out.s = static_cast<double>(Fold(d, u));
+  *out.q = static_cast<double>(Fold(d, uv));
+  *out.constant = false;
+  if (AgainByItself<hn::TFromD<D>>(*out.s, *out.q, n)) BlockMoments(d, x, n, 1.0, out);
+}
+
 // Lane i of v to out[i], for the first `count` lanes.
 template <class D>
 HWY_INLINE void StoreLanes(D d, hn::Vec<D> v, size_t count, double* out) {
@@ -229,7 +277,7 @@ HWY_INLINE void BlockMomentsTogether(D d, const Block& block, size_t count, size
 }
 #endif
 
-template <class D, class G, class T>
+template <class D, class G, class T, bool kAhead = false>
 struct GradientTerms {
   const G* g;
   const T* x;
@@ -237,6 +285,10 @@ struct GradientTerms {
   size_t g_step = 1, x_step = 1;
   template <class Reader>
   HWY_INLINE void operator()(const Reader& reader, size_t i, hn::Vec<D>& u, hn::Vec<D>& v) const {
+    if constexpr (kAhead) {
+      FetchAhead(g + i);
+      FetchAhead(x + i);
+    }
     u = reader.Load(g + i * g_step);
     v = hn::Sub(reader.Load(x + i * x_step), centre);
   }
@@ -261,12 +313,14 @@ HWY_INLINE void BlockGradientSumsTogether(D d, const OfG& g, const OfX& x, const
 }
 #endif
 
-template <class D, class G, class T>
+template <class Work, class D, class G, class T>
 HWY_INLINE void BlockGradientSums(D d, const G* g, const T* x, size_t n, double centre,
-                                  GradientSums& out) {
-  hn::Vec<D> sum_g, sum_gx;
-  TwoSums(d, n, GradientTerms<D, G, T>{g, x, Constant(d, centre)}, sum_g, sum_gx);
-  out = {static_cast<double>(Fold(d, sum_g)), static_cast<double>(Fold(d, sum_gx))};
+                                  double& sum_g, double& sum_gx, const Work& beside) {
+  constexpr bool kAhead = !std::is_same_v<Work, NoWork>;
+  hn::Vec<D> u, uv;
+  TwoSums(d, n, GradientTerms<D, G, T, kAhead>{g, x, Constant(d, centre)}, u, uv, beside);
+  sum_g = static_cast<double>(Fold(d, u));
+  sum_gx = static_cast<double>(Fold(d, uv));
 }
 
 }  // namespace instnorm::cpu::HWY_NAMESPACE
