@@ -52,7 +52,6 @@ Tensor signal(const Shape& shape, DType dtype, std::uint64_t seed) {
 }
 
 struct Contestant {
-  std::int64_t bytes;
   std::function<void()> once;
   int repeat = 1;
   std::vector<double> seconds{};
@@ -62,11 +61,11 @@ struct Contestant {
     for (int i = 0; i < repeat; ++i) once();
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / repeat;
   }
-  double gb_per_s() const {
+  double median() const {
     std::vector<double> sorted = seconds;
     const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
     std::nth_element(sorted.begin(), middle, sorted.end());
-    return static_cast<double>(bytes) / *middle * 1e-9;
+    return *middle;
   }
 };
 
@@ -86,6 +85,38 @@ void time_interleaved(std::vector<Contestant>& all) {
 struct Result {
   Shape shape;
   double copy = 0.0, forward = 0.0, backward = 0.0;  // GB/s; bytes read and written
+  double triad = 0.0;
+};
+
+// The fastest way to move an array's bytes, among the contestants.
+class Limit {
+ public:
+  Limit(std::vector<Contestant>& all, const Tensor& from, const Tensor* second, Tensor& to)
+      : first_(all.size()) {
+    const std::int64_t bytes = from.numel() * size_of(from.dtype());
+    const int threads = get_num_threads();
+    for (const Loop how : kLoops) {
+      if (!counts(how, (second == nullptr ? 2 : 3) * bytes, second != nullptr)) continue;
+      // Few bytes are moved faster by one thread.
+      for (const int t : {threads, 1}) {
+        all.push_back({[&from, second, &to, how, bytes, t] {
+          move(how, static_cast<const std::byte*>(from.data()),
+               second == nullptr ? nullptr : static_cast<const std::byte*>(second->data()),
+               static_cast<std::byte*>(to.data()), bytes, t);
+        }});
+        if (threads == 1) break;
+      }
+    }
+    last_ = all.size();
+  }
+  double seconds(const std::vector<Contestant>& all) const {
+    double least = all[first_].median();
+    for (std::size_t i = first_; i < last_; ++i) least = std::min(least, all[i].median());
+    return least;
+  }
+
+ private:
+  std::size_t first_, last_;
 };
 
 Result measure(const Shape& shape, const BenchOptions& o) {
@@ -103,34 +134,25 @@ Result measure(const Shape& shape, const BenchOptions& o) {
   }
   if (!wrong.empty()) throw std::invalid_argument(wrong);
 
-  const std::int64_t bytes = x.numel() * size_of(o.dtype);
-  const int threads = get_num_threads();
   std::vector<Contestant> all;
-  for (const Copy how : kCopies) {
-    all.push_back({2 * bytes, [&, how] {
-                     copy(how, static_cast<const std::byte*>(x.data()),
-                          static_cast<std::byte*>(y.data()), bytes, threads);
-                   }});
-    // Few bytes are copied faster by one thread.
-    if (threads > 1) {
-      all.push_back({2 * bytes, [&, how] {
-                       copy(how, static_cast<const std::byte*>(x.data()),
-                            static_cast<std::byte*>(y.data()), bytes, 1);
-                     }});
-    }
-  }
-  const std::size_t copies = all.size();
-  all.push_back({2 * bytes, [&] { instance_norm(x, y, {.eps = kEps}); }});
+  const Limit copy(all, x, nullptr, y);
+  const std::size_t forward = all.size();
+  all.push_back({[&] { instance_norm(x, y, {.eps = kEps}); }});
+  std::vector<Limit> triad;
   if (o.backward) {
-    all.push_back({3 * bytes, [&] {
-                     instance_norm_backward(x, g, moments, {.grad_input = gx}, {.eps = kEps});
-                   }});
+    all.push_back(
+        {[&] { instance_norm_backward(x, g, moments, {.grad_input = gx}, {.eps = kEps}); }});
+    triad.emplace_back(all, x, &g, gx);
   }
   time_interleaved(all);
+  const double bytes = 1e-9 * static_cast<double>(x.numel() * size_of(o.dtype));
   Result result{.shape = shape};
-  for (std::size_t i = 0; i < copies; ++i) result.copy = std::max(result.copy, all[i].gb_per_s());
-  result.forward = all[copies].gb_per_s();
-  if (o.backward) result.backward = all[copies + 1].gb_per_s();
+  result.copy = 2 * bytes / copy.seconds(all);
+  result.forward = 2 * bytes / all[forward].median();
+  if (o.backward) {
+    result.backward = 3 * bytes / all[forward + 1].median();
+    result.triad = 3 * bytes / triad[0].seconds(all);
+  }
   return result;
 }
 
@@ -149,6 +171,8 @@ std::string json(const std::vector<Result>& results, const BenchOptions& o) {
     if (o.backward) {
       row["backward_gb_per_s"] = r.backward;
       row["backward_of_copy"] = r.backward / r.copy;
+      row["triad_gb_per_s"] = r.triad;
+      row["backward_of_triad"] = r.backward / r.triad;
     }
     j["results"].push_back(row);
   }
@@ -160,16 +184,18 @@ std::string heading(const BenchOptions& o) {
       std::string(name(o.dtype)) + ", " + cpu_target() + ", " + std::to_string(get_num_threads()) +
       (get_num_threads() == 1 ? " thread" : " threads") + "; GB/s read and written, medians\n" +
       left("(N, C, L)", 22) + right("copy", 8) + right("forward", 10) + right("of copy", 10);
-  if (o.backward) s += right("backward", 10) + right("of copy", 10);
+  if (o.backward) s += right("triad", 10) + right("backward", 10) + right("of triad", 10);
   return s + "\n";
 }
 
 std::string line(const Result& r, const BenchOptions& o) {
-  const auto both = [&](double rate) {
-    return right(number("%.1f", rate), 10) + right(number("%.0f %%", 100 * rate / r.copy), 10);
+  const auto both = [](double rate, double limit) {
+    return right(number("%.1f", rate), 10) + right(number("%.0f %%", 100 * rate / limit), 10);
   };
-  return left(text_of(r.shape), 22) + right(number("%.1f", r.copy), 8) + both(r.forward) +
-         (o.backward ? both(r.backward) : "") + "\n";
+  std::string s =
+      left(text_of(r.shape), 22) + right(number("%.1f", r.copy), 8) + both(r.forward, r.copy);
+  if (o.backward) s += right(number("%.1f", r.triad), 10) + both(r.backward, r.triad);
+  return s + "\n";
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// The limit that normalisation is measured by: the fastest copy of the same bytes.
+// The limit that normalisation is measured by: the fastest loop that moves the same bytes. Copies
+// for the forward, and triads (two arrays read, one written) for the backward.
 #pragma once
 
 #include <cstddef>
@@ -6,10 +7,20 @@
 
 namespace instnorm::cli {
 
-// Ways to copy; the fastest counts. Each shares the bytes between the threads.
-enum class Copy { library, plain, streaming };
-inline constexpr Copy kCopies[] = {Copy::library, Copy::plain, Copy::streaming};
+// Ways to do it; the fastest counts. Each shares the bytes between the threads.
+enum class Loop { library, plain, streaming, fetching, streaming_fetching };
+inline constexpr Loop kLoops[] = {Loop::library, Loop::plain, Loop::streaming, Loop::fetching,
+                                  Loop::streaming_fetching};
 
-void copy(Copy how, const std::byte* from, std::byte* to, std::int64_t bytes, int threads);
+// Past the caches a store pays from here on; below, who reads what was written pays for it. Bytes
+// read and written.
+inline constexpr std::int64_t kStreamingFrom = 12 * 1000 * 1000;
+
+// Is this one of the ways to move so many bytes, for a copy or a triad?
+bool counts(Loop how, std::int64_t bytes, bool triad);
+
+// to = from, or, with a second array, to = from / 2 + second as float32. `bytes` of each array.
+void move(Loop how, const std::byte* from, const std::byte* second, std::byte* to,
+          std::int64_t bytes, int threads);
 
 }  // namespace instnorm::cli

@@ -152,6 +152,7 @@ def test_bench(run, dtype, name):
         for way in "forward", "backward":
             assert r["copy_gb_per_s"] > 0 and r[f"{way}_gb_per_s"] > 0
             assert r[f"{way}_of_copy"] == pytest.approx(r[f"{way}_gb_per_s"] / r["copy_gb_per_s"])
+        assert r["backward_of_triad"] == pytest.approx(r["backward_gb_per_s"] / r["triad_gb_per_s"])
 
 
 def test_the_table_of_bench(run):
