@@ -5,9 +5,15 @@ x is (N, C, L) where nothing else is said. Written as it is found in public code
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
+
+Array = NDArray[Any]
 
 
 def masked_norm(x: Tensor, lengths: Tensor, eps: float = 1e-5) -> Tensor:
@@ -74,6 +80,16 @@ class RunningSums:
         mean = self.sum / self.count
         var = self.sum_of_squares / self.count - mean**2
         return (chunk - mean[:, None]) / torch.sqrt(var.clamp(min=0) + eps)[:, None]
+
+
+def running_sums_of_arrays(
+    chunk: Array, count: int, total: Array, squares: Array, eps: float = 1e-5
+) -> tuple[Array, int, Array, Array]:
+    """The same in NumPy, without a class: y and the new count, sum and sum of squares."""
+    count, total, squares = count + chunk.shape[1], total + chunk.sum(1), squares + (chunk**2).sum(1)
+    mean = total / count
+    var = squares / count - mean**2
+    return (chunk - mean[:, None]) / np.sqrt(np.maximum(var, 0)[:, None] + eps), count, total, squares
 
 
 def mean_and_variance(x: Tensor) -> tuple[Tensor, Tensor]:
