@@ -10,13 +10,14 @@ BUILD  := build/$(PRESET)
 VENV   := .venv/bin
 SOURCES = $(shell git ls-files '*.h' '*.cc')
 
-.PHONY: help demo test sanitize format check-format lint clean
+.PHONY: help demo test bench sanitize format check-format lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo     normalise real signals and draw them: demo-output/instnorm-demo.png'
 	@echo 'make test     build, run all tests, print a summary'
 	@echo 'make sanitize build with AddressSanitizer and UndefinedBehaviorSanitizer, run the C++ tests'
+	@echo 'make bench    measure this machine: tables, bench/results/<machine>.json and .png'
 	@echo 'make format   format the C++ sources'
 	@echo 'make lint     check the format and run clang-tidy (installs clang-tidy 19)'
 	@echo 'make clean    remove build/, demo-output/ and .venv/'
@@ -53,6 +54,15 @@ test:
 	  --junitxml=$(BUILD)/pytest.xml; pytest=$$?; \
 	$(VENV)/python scripts/test_summary.py $(BUILD)/ctest.xml $(BUILD)/pytest.xml \
 	  && test $$ctest -eq 0 && test $$pytest -eq 0
+
+# The libraries that are compared are those in .venv; `pip install openvino` there adds one.
+bench: .venv/test.stamp
+	scripts/install_deps.sh bench
+	cmake --preset bench
+	cmake --build --preset bench -j $(JOBS) --target suite
+	CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(VENV)/python -m pip install --quiet --disable-pip-version-check \
+	  --no-build-isolation --no-deps -C build-dir=build/bench -C cmake.define.INSTNORM_BUILD_BENCHMARKS=ON .
+	OMP_WAIT_POLICY=PASSIVE $(VENV)/python bench/run.py --suite build/bench/bench/suite
 
 format: .venv/test.stamp
 	$(VENV)/clang-format -i $(SOURCES)

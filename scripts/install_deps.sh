@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Installs by apt what is missing for building (build), for the tests too (test), for the whole of
-# .ci/run (ci). Does nothing, and asks nobody, where all is there.
+# Installs by apt what is missing for building (build), for the tests too (test), for the benchmarks
+# (bench), for the whole of .ci/run (ci). Does nothing, and asks nobody, where all is there.
 set -euo pipefail
 
 case "${1:-build}" in
-  build | test | ci) level=${1:-build} ;;
+  build | test | bench | ci) level=${1:-build} ;;
   *)
-    echo "usage: $0 [build|test|ci]" >&2
+    echo "usage: $0 [build|test|bench|ci]" >&2
     exit 2
     ;;
 esac
@@ -31,6 +31,9 @@ if [ "$level" != build ]; then
   "${PYTHON:-python3}" -c 'import os, sysconfig
 raise SystemExit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/dev/null ||
     packages+=(python3-dev)
+fi
+if [ "$level" = bench ]; then
+  libraries+=(libbenchmark-dev)
 fi
 if [ "$level" = ci ]; then
   libraries+=(libclang-rt-19-dev libomp-19-dev)

@@ -1,0 +1,58 @@
+// count_probe forward|backward DTYPE NCL|NLC N C L REPEATS: that call, as often, for a program that
+// counts instructions: what two more repeats cost is twice what one does. Without arguments: the
+// compiler, whose code is counted.
+#include <instnorm/functional.h>
+#include <instnorm/runtime.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "dtype.h"
+
+namespace instnorm::test {
+namespace {
+
+// A saw tooth: as good as any signal to count by, and nothing of it is constant.
+Tensor signal(const Dims& shape, DType dtype) {
+  Tensor t(shape, dtype);
+  auto* at = static_cast<std::byte*>(t.data());
+  for (std::int64_t i = 0; i < t.numel(); ++i, at += size_of(dtype)) {
+    store_double(at, dtype, static_cast<double>(i % 37) / 8.0);
+  }
+  return t;
+}
+
+int probe(const std::vector<std::string>& words) {
+  const DType dtype = words[1] == "float64"    ? DType::float64
+                      : words[1] == "float32"  ? DType::float32
+                      : words[1] == "bfloat16" ? DType::bfloat16
+                                               : DType::float16;
+  const bool last = words[2] == "NLC";
+  const std::int64_t N = std::stoll(words[3]), C = std::stoll(words[4]), L = std::stoll(words[5]);
+  const DataFormat format = last ? DataFormat::NLC : DataFormat::NCL;
+  const Dims shape = last ? Dims{N, L, C} : Dims{N, C, L};
+  const Tensor x = signal(shape, dtype);
+  Tensor y(shape, dtype);
+  Moments m;
+  set_num_threads(1);
+  instance_norm(x, y, {.data_format = format, .save_moments = &m});
+  for (int i = 0; i < std::stoi(words[6]); ++i) {
+    if (words[0] == "forward") {
+      instance_norm(x, y, {.data_format = format});
+    } else {
+      instance_norm_backward(x, x, m, {.grad_input = y}, {.data_format = format});
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace instnorm::test
+
+int main(int argc, char** argv) {
+  if (argc == 1) return std::puts(__VERSION__) < 0;
+  if (argc != 8) return 2;
+  return instnorm::test::probe({argv + 1, argv + argc});
+}
