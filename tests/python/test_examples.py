@@ -95,7 +95,7 @@ import re, resource, runpy, sys
 import numpy as np, instnorm
 instnorm.instance_norm(np.ones((1, 2, 9)), moments=instnorm.moments(np.ones((1, 2, 9))))
 used = int(re.search(r"VmSize:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) * 1024
-limit = used + 12 * 2**20
+limit = used + 20 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 try:
     np.load("x.npy")
@@ -109,7 +109,7 @@ runpy.run_path(EXAMPLE, run_name="__main__")
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_larger_than_memory_needs_little(tmp_path):
-    """With 12 MiB for a file of 32 MB: two chunks of a megabyte, and what Python takes beside."""
+    """With 20 MiB for a file of 32: chunks of one, and what Python takes beside."""
     x = np.random.default_rng(0).standard_normal((1, 1, 2**23), np.float32)
     np.save(tmp_path / "x.npy", x)
     script = f"EXAMPLE = {str(EXAMPLES / 'larger_than_memory.py')!r}\n" + LIMITED
