@@ -28,7 +28,9 @@ def constant(tensor: MaybeTensor) -> MaybeTensor:
 
 
 def _constants(moments: Moments) -> ArrayMoments:
-    return cast(ArrayMoments, moments.detach())  # the kernels read any object with its fields
+    if moments.mean.requires_grad or moments.m2.requires_grad or moments.count.requires_grad:
+        moments = moments.detach()
+    return cast(ArrayMoments, moments)  # the kernels read any object with its fields
 
 
 def normalize(call: Call, extras: Extras, moments: Moments | None = None) -> Tensor:

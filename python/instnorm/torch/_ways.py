@@ -143,7 +143,6 @@ def normalize_and_moments(
 def _with_kernels(
     call: Call, extras: Extras, given: Moments | None, wanted: bool
 ) -> tuple[Tensor, Moments | None]:
-    given = None if given is None else given.detach()
     if torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in call.differentiable()
     ):
