@@ -10,14 +10,15 @@ BUILD  := build/$(PRESET)
 VENV   := .venv/bin
 SOURCES = $(shell git ls-files '*.h' '*.cc')
 
-.PHONY: help demo test bench sanitize format check-format lint clean
+.PHONY: help demo test bench sanitize asan tsan format check-format lint clang-tidy clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo     normalise real signals and draw them: demo-output/instnorm-demo.png'
 	@echo 'make test     build, run all tests, print a summary'
-	@echo 'make sanitize build with AddressSanitizer and UndefinedBehaviorSanitizer, run the C++ tests'
 	@echo 'make bench    measure this machine: tables, bench/results/<machine>.json and .png'
+	@echo 'make sanitize run the C++ tests with AddressSanitizer and UndefinedBehaviorSanitizer (asan), and'
+	@echo '              those of several threads with ThreadSanitizer (tsan); installs clang 19'
 	@echo 'make format   format the C++ sources'
 	@echo 'make lint     check the format and run clang-tidy (installs clang-tidy 19)'
 	@echo 'make clean    remove build/, demo-output/ and .venv/'
@@ -48,7 +49,7 @@ test:
 	scripts/install_deps.sh test
 	$(MAKE) --no-print-directory -j 2 .venv/test.stamp compiled PRESET=$(PRESET)
 	CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(VENV)/python -m pip install --quiet --disable-pip-version-check \
-	  --no-build-isolation --no-deps -C build-dir=$(BUILD) -C cmake.define.INSTNORM_BUILD_TESTS=ON .
+	  --no-build-isolation --no-deps --config-settings=build-dir=$(BUILD) --config-settings=cmake.define.INSTNORM_BUILD_TESTS=ON .
 	@ctest --test-dir $(BUILD) -j $(JOBS) --output-on-failure --output-junit ctest.xml; ctest=$$?; \
 	INSTNORM_BUILD_DIR=$(CURDIR)/$(BUILD) $(VENV)/python -m pytest -q -n $(JOBS) --dist worksteal tests \
 	  --junitxml=$(BUILD)/pytest.xml; pytest=$$?; \
@@ -61,7 +62,8 @@ bench: .venv/test.stamp
 	cmake --preset bench
 	cmake --build --preset bench -j $(JOBS) --target suite
 	CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(VENV)/python -m pip install --quiet --disable-pip-version-check \
-	  --no-build-isolation --no-deps -C build-dir=build/bench -C cmake.define.INSTNORM_BUILD_BENCHMARKS=ON .
+	  --no-build-isolation --no-deps --config-settings build-dir=build/bench \
+	  --config-settings cmake.define.INSTNORM_BUILD_BENCHMARKS=ON .
 	OMP_WAIT_POLICY=PASSIVE $(VENV)/python bench/run.py --suite build/bench/bench/suite
 
 format: .venv/test.stamp
@@ -70,18 +72,35 @@ format: .venv/test.stamp
 check-format: .venv/test.stamp
 	$(VENV)/clang-format --dry-run -Werror $(SOURCES)
 
+sanitize: asan tsan
+
+# Names of functions in the reports without llvm-symbolizer, a package of its own.
+SYMBOLS = external_symbolizer_path=$(shell command -v addr2line)
+
 # Each test once, but for those that need gigabytes or minutes with sanitizers.
-sanitize:
-	scripts/install_deps.sh test
+asan:
+	scripts/install_deps.sh ci
 	cmake --preset asan
 	cmake --build --preset asan -j $(JOBS)
-	OMP_WAIT_POLICY=PASSIVE ctest --test-dir build/asan -j $(JOBS) --timeout 120 --output-on-failure \
+	ASAN_OPTIONS=$(SYMBOLS) UBSAN_OPTIONS=$(SYMBOLS) LSAN_OPTIONS=suppressions=$(CURDIR)/tests/lsan.supp \
+	  ctest --test-dir build/asan -j $(JOBS) --timeout 120 --output-on-failure --output-junit ctest.xml \
 	  -E 'TwoToThe31|64Bits|TenMillion|\.(SCALAR|SSE4|AVX2|AVX512)$$'
 
-lint: check-format
+# Clang, as its OpenMP runtime tells ThreadSanitizer what it does; GCC's does not, and every parallel
+# loop would be reported.
+tsan:
 	scripts/install_deps.sh ci
-	cmake --preset tsan -DCMAKE_EXPORT_COMPILE_COMMANDS=ON
-	scripts/clang_tidy.sh build/tsan $(JOBS)
+	cmake --preset tsan
+	cmake --build --preset tsan -j $(JOBS) --target threaded_tests
+	TSAN_OPTIONS=ignore_noninstrumented_modules=1:$(SYMBOLS) \
+	  ctest --test-dir build/tsan -j $(JOBS) --timeout 120 --output-on-failure --output-junit ctest.xml -L threaded
+
+lint: check-format clang-tidy
+
+clang-tidy:
+	scripts/install_deps.sh ci
+	cmake --preset lint
+	scripts/clang_tidy.sh build/lint $(JOBS)
 
 clean:
 	rm -rf build demo-output .venv

@@ -58,6 +58,15 @@ void init_runtime(nb::module_& module) {
       ">>> instnorm.get_num_threads()\n"
       "1\n"
       ">>> instnorm.set_num_threads(k)");
+  module.def(
+      "release_memory", &release_memory,
+      "Give back to the system the memory that freed results have left for the next ones.\n\n"
+      "Returns its bytes. Results of 1 MB and more leave it: pages that are new cost several "
+      "times what it takes to fill them. At most INSTNORM_KEEP_MEMORY megabytes are kept "
+      "(an environment variable, read once; 512 if it is not set, none if it is 0).\n\n"
+      ">>> _ = instnorm.release_memory()\n"
+      ">>> instnorm.release_memory()\n"
+      "0");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 
+#include "argument_names.h"
 #include "arguments.h"
 #include "arrays.h"
 #include "docs.h"
@@ -24,6 +25,10 @@ template <class AnyView>
 void give(AnyView& option, const Array& array) {
   if (array.defined()) option = array.view;
 }
+
+// As Python calls what C++ calls x and y.
+constexpr ArgumentNames kNames{.x = "input", .y = "out"};
+constexpr ArgumentNames kNamesBack{.x = "y", .y = "out", .moments = "m"};  // of denormalize
 
 constexpr Parameter kLengths{"lengths", "int32 or int64"}, kMask{"mask", "bool"};
 
@@ -141,7 +146,7 @@ PyObject* call_instance_norm(PyObject*, PyObject* const* args, Py_ssize_t nargs,
     }
 
     Output y(a, out, input, x);
-    run(x, [&] { instnorm::instance_norm(x.view, y.view(), o); });
+    run(x, [&] { instnorm::instance_norm(x.view, y.view(), o, kNames); });
     nb::object result = y.finish();
     if (saved) result = nb::make_tuple(result, new_moments(*saved));
     return result.release().ptr();
@@ -186,7 +191,7 @@ PyObject* call_instance_norm_backward(PyObject*, PyObject* const* args, Py_ssize
     NewArray gx(a.argument(input), x);
     Gradient gw(a.argument(weight), w), gb(a.argument(bias), b);
     const Gradients gradients{gx.view(), gw.view(), gb.view()};
-    run(x, [&] { instnorm::instance_norm_backward(x.view, g.view, m, gradients, o); });
+    run(x, [&] { instnorm::instance_norm_backward(x.view, g.view, m, gradients, o, kNames); });
     return nb::make_tuple(gx.finish(), gw.finish(), gb.finish()).release().ptr();
   });
 }
@@ -203,7 +208,7 @@ PyObject* call_moments(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObj
     MomentsOptions o;
     const Presence presence(a, lengths, o);
     Moments result;
-    run(x, [&] { result = instnorm::moments(x.view, o); });
+    run(x, [&] { result = instnorm::moments(x.view, o, kNames); });
     return new_moments(result).release().ptr();
   });
 }
@@ -226,7 +231,7 @@ PyObject* call_denormalize(PyObject*, PyObject* const* args, Py_ssize_t nargs, P
     o.data_format = a.named(data_format, data_format_of, o.data_format);
 
     Output x(a, out, y, normalized);
-    run(normalized, [&] { instnorm::denormalize(normalized.view, m, x.view(), o); });
+    run(normalized, [&] { instnorm::denormalize(normalized.view, m, x.view(), o, kNamesBack); });
     return x.finish().release().ptr();
   });
 }

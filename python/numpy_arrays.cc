@@ -9,8 +9,11 @@
 #include <numpy/arrayobject.h>
 
 #include <cstring>
+#include <memory>
 #include <stdexcept>
 #include <string>
+
+#include "memory.h"
 
 namespace instnorm::python {
 namespace {
@@ -98,10 +101,28 @@ nb::object new_numpy(const Array& like, View& view) {
   PyArray_Descr* descr = PyArray_DESCR(reinterpret_cast<PyArrayObject*>(like.object));
   Py_INCREF(reinterpret_cast<PyObject*>(descr));  // the next call takes it over
   view.shape = like.view.shape;
-  PyObject* made = PyArray_NewFromDescr(&PyArray_Type, descr, view.shape.rank(), view.shape.begin(),
-                                        nullptr, nullptr, 0, nullptr);
-  if (made == nullptr) throw nb::python_error();
   view.dtype = like.view.dtype;
+  // NumPy's own memory, where it is not worth keeping.
+  std::unique_ptr<Tensor> memory;
+  const std::int64_t bytes = view.shape.product() * size_of(view.dtype);
+  if (keeps_memory() && static_cast<std::size_t>(bytes) >= kKeptFrom) {
+    memory = std::make_unique<Tensor>(view.shape, view.dtype);
+  }
+  // Without memory of ours, a flag would ask for Fortran's order.
+  PyObject* made = PyArray_NewFromDescr(&PyArray_Type, descr, view.shape.rank(), view.shape.begin(),
+                                        nullptr, memory ? memory->data() : nullptr,
+                                        memory ? NPY_ARRAY_CARRAY : 0, nullptr);
+  if (made == nullptr) throw nb::python_error();
+  if (memory) {
+    const auto destroy = [](void* tensor) noexcept { delete static_cast<Tensor*>(tensor); };
+    nb::object owner = nb::steal(made);
+    nb::capsule base(memory.get(), destroy);
+    memory.release();
+    if (PyArray_SetBaseObject(reinterpret_cast<PyArrayObject*>(made), base.release().ptr()) != 0) {
+      throw nb::python_error();
+    }
+    owner.release();
+  }
   view.data = PyArray_DATA(reinterpret_cast<PyArrayObject*>(made));
   view.strides = contiguous_strides(view.shape);
   return nb::steal(made);

@@ -5,8 +5,10 @@
 #include <memory>
 #include <string>
 
+#include "argument_names.h"
 #include "arrays.h"
 #include "errors.h"
+#include "memory.h"
 #include "moments.h"
 #include "release.h"
 
@@ -16,6 +18,9 @@ namespace {
 constexpr const char* kOp = "instance_norm";
 constexpr const char* kBackwardOp = "instance_norm_backward";
 constexpr const char* kDoubleOp = "instance_norm_double_backward";
+
+// As Python calls what C++ calls x and y.
+constexpr ArgumentNames kNames{.x = "input", .y = "out"};
 
 // What a forward leaves for its backward is opaque: three arrays would take as long as the kernels.
 constexpr const char* kSaved = "instnorm.saved_moments";
@@ -33,9 +38,15 @@ const Moments& either_moments(const char* op, PyObject* object, Moments& read) {
   return read;
 }
 
-// A new tensor of the same shape, contiguous: memory of PyTorch's own, which may be resized and
-// counts in its profiler, as DLPack's does not.
+// A new tensor of the same shape, contiguous. Its memory is PyTorch's own, which may be resized and
+// counts in its profiler, as DLPack's does not; or, where it is large, what was kept of earlier
+// results: PyTorch gets it anew from the system each time, which takes several times what the
+// kernels take.
 nb::object new_tensor(const Array& like) {
+  const std::int64_t bytes = like.view.shape.product() * size_of(like.view.dtype);
+  if (keeps_memory() && static_cast<std::size_t>(bytes) >= kKeptFrom) {
+    return NewArray({kOp, "out"}, like).finish();
+  }
   struct Torch {
     PyObject *function, *format, *names;
   };
@@ -94,7 +105,7 @@ nb::object normalize(PyObject* const* args, Moments* save) {
   o.save_moments = save;
   nb::object y = new_tensor(x);
   const Array out = read_tensor({kOp, "out"}, y.ptr());
-  run(x, [&] { instance_norm(x.view, out.view, o); });
+  run(x, [&] { instance_norm(x.view, out.view, o, kNames); });
   return y;
 }
 
@@ -176,7 +187,8 @@ PyObject* call_backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
     gx.want("grad_input", args[needs], x);
     gw.want("grad_weight", args[needs + 1], w);
     gb.want("grad_bias", args[needs + 2], b);
-    run(x, [&] { instance_norm_backward(x.view, g.view, m, {gx.view, gw.view, gb.view}, o); });
+    run(x,
+        [&] { instance_norm_backward(x.view, g.view, m, {gx.view, gw.view, gb.view}, o, kNames); });
     return nb::make_tuple(gx.tensor, gw.tensor, gb.tensor).release().ptr();
   });
 }
@@ -234,6 +246,13 @@ PyObject* call_saved_moments(PyObject*, PyObject* const* args, Py_ssize_t count)
   });
 }
 
+PyObject* call_empty_like(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return guarded([&]() -> PyObject* {
+    if (count != 1) raise(PyExc_TypeError, "empty_like_tensor() takes 1 argument");
+    return new_tensor(read_tensor({kOp, "input"}, args[0])).release().ptr();
+  });
+}
+
 using Function = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t);
 
 PyMethodDef definition(const char* name, Function function, const char* doc) {
@@ -254,6 +273,9 @@ void init_tensors(nb::module_& module) {
                  "normalize_tensor_saving(input, running_mean, running_var, weight, bias, "
                  "use_input_stats, momentum, eps, /)\n--\n\n"
                  "The same, and the moments that backward_of_tensor needs, in a capsule."),
+      definition("empty_like_tensor", call_empty_like,
+                 "empty_like_tensor(input, /)\n--\n\n"
+                 "A new tensor for a result: of its shape and dtype, contiguous, not initialised."),
       definition("saved_moments", call_saved_moments,
                  "saved_moments(moments, /)\n--\n\n"
                  "The Moments of such a capsule."),

@@ -133,13 +133,13 @@ void Border::mask(const ConstView& v) const {
 void Border::given_moments(const Moments& m) const {
   const auto size = static_cast<std::size_t>(p_.rows());
   if (m.N != p_.N || m.C != p_.C) {
-    fail("moments must have shape (N, C) = " + Dims{p_.N, p_.C}.str() + ", got " +
-         Dims{m.N, m.C}.str());
+    fail(p_.names.moments + std::string(" must have shape (N, C) = ") + Dims{p_.N, p_.C}.str() +
+         ", got " + Dims{m.N, m.C}.str());
   }
   for (const auto* v : {&m.count, &m.mean, &m.m2}) {
     if (v->size() != size) {
-      fail("moments must have N * C = " + std::to_string(size) + " values each of count, mean " +
-           "and m2, got " + std::to_string(v->size()));
+      fail(p_.names.moments + std::string(" must have N * C = ") + std::to_string(size) +
+           " values each of count, mean " + "and m2, got " + std::to_string(v->size()));
     }
   }
 }

@@ -89,11 +89,14 @@ void check_input(const ConstView& x, const InstanceNorm1dOptions& options) {
     fail("expected 2D or 3D input (got " + std::to_string(rank) + "D input)");
   }
   const int dim = rank - 2;
-  if (x.shape[dim] != options.num_features) {
+  // As in PyTorch: running statistics that do not fit are the function's to refuse, and where there
+  // is nothing to fit any number will do.
+  if (options.affine && x.shape[dim] != options.num_features) {
     fail("expected input's size at dim=" + std::to_string(dim) + " to match num_features (" +
          std::to_string(options.num_features) + "), but got: " + std::to_string(x.shape[dim]) +
          ".");
   }
+  if (!options.affine && !options.track_running_stats) return;
   const bool half = is_float(x.dtype) && size_of(x.dtype) == 2;
   if (x.dtype != options.dtype && !(half && options.dtype == DType::float32)) {
     fail(std::string("expected ") + name(options.dtype) +

@@ -28,29 +28,31 @@ const char* op_name(Pass pass) {
   return kNames[static_cast<std::size_t>(pass)];
 }
 
-Problem normalize_problem(const ConstView& x, const View& y, const Options& o) {
+Problem normalize_problem(const ConstView& x, const View& y, const Options& o,
+                          const ArgumentNames& names) {
   Problem p;
   p.pass = Pass::normalize;
+  p.names = names;
   Border border(op_name(p.pass), p);
-  border.input("x", x, o.data_format);
+  border.input(names.x, x, o.data_format);
   const ConstView out = y;
-  border.operand("y", out, p.y);
-  border.writes("y", out);
-  p.in_place = border.in_place("y", out, "x", x);
+  border.operand(names.y, out, p.y);
+  border.writes(names.y, out);
+  p.in_place = border.in_place(names.y, out, names.x, x);
 
   border.param("weight", o.weight, true, p.weight);
   border.param("bias", o.bias, true, p.bias);
   running_statistics(border, p, o);
   border.presence(o);
-  border.apart("y", out, "weight", o.weight);
-  border.apart("y", out, "bias", o.bias);
-  border.apart_from_presence("y", out, o);
-  border.apart("y", out, "running_mean", o.running_mean);
-  border.apart("y", out, "running_var", o.running_var);
+  border.apart(names.y, out, "weight", o.weight);
+  border.apart(names.y, out, "bias", o.bias);
+  border.apart_from_presence(names.y, out, o);
+  border.apart(names.y, out, "running_mean", o.running_mean);
+  border.apart(names.y, out, "running_var", o.running_var);
   if (o.use_input_stats && o.running_mean.defined()) {
     for (const View* running : {&o.running_mean, &o.running_var}) {
       const char* arg = running == &o.running_mean ? "running_mean" : "running_var";
-      border.apart(arg, *running, "x", x);
+      border.apart(arg, *running, names.x, x);
       border.apart(arg, *running, "weight", o.weight);
       border.apart(arg, *running, "bias", o.bias);
       border.apart_from_presence(arg, *running, o);
@@ -69,19 +71,21 @@ Problem normalize_problem(const ConstView& x, const View& y, const Options& o) {
     border.given_moments(*p.moments);
   } else if (p.use_input_stats && p.L == 1 && !p.lengths.defined() && !p.selects()) {
     border.fail(
-        "expected more than 1 value in each row to normalise by its own statistics, got x of "
-        "shape " +
-        x.shape.str());
+        std::string("expected more than 1 value in each row to normalise by its own statistics, "
+                    "got ") +
+        names.x + " of shape " + x.shape.str());
   }
   return p;
 }
 
 Problem backward_problem(const ConstView& x, const ConstView& grad_output, const Moments& moments,
-                         const Gradients& gradients, const BackwardOptions& o) {
+                         const Gradients& gradients, const BackwardOptions& o,
+                         const ArgumentNames& names) {
   Problem p;
+  p.names = names;
   p.pass = Pass::backward;
   Border border(op_name(p.pass), p);
-  border.input("x", x, o.data_format);
+  border.input(names.x, x, o.data_format);
   border.operand("grad_output", grad_output, p.g);
   border.given_moments(moments);
   border.param("weight", o.weight, true, p.weight);
@@ -94,7 +98,7 @@ Problem backward_problem(const ConstView& x, const ConstView& grad_output, const
   }
   if (gx.defined()) {
     border.operand("grad_input", gx, p.y);
-    const bool is_x = border.in_place("grad_input", gx, "x", x);
+    const bool is_x = border.in_place("grad_input", gx, names.x, x);
     const bool is_g = border.in_place("grad_input", gx, "grad_output", grad_output);
     p.in_place = is_x || is_g;
   }
@@ -119,7 +123,7 @@ Problem backward_problem(const ConstView& x, const ConstView& grad_output, const
     border.apart(arg, *out, "bias", o.bias);
     border.apart_from_presence(arg, *out, o);
     if (out == &gx) continue;  // in place is fine for it
-    border.apart(arg, *out, "x", x);
+    border.apart(arg, *out, names.x, x);
     border.apart(arg, *out, "grad_output", grad_output);
   }
   p.use_input_stats = o.use_input_stats;
@@ -184,29 +188,32 @@ Problem double_backward_problem(const ConstView& x, const ConstView& grad_output
   return p;
 }
 
-Problem moments_problem(const ConstView& x, const MomentsOptions& o, Moments* moments) {
+Problem moments_problem(const ConstView& x, const MomentsOptions& o, Moments* moments,
+                        const ArgumentNames& names) {
   Problem p;
+  p.names = names;
   p.pass = Pass::moments;
   Border border(op_name(p.pass), p);
-  border.input("x", x, o.data_format);
+  border.input(names.x, x, o.data_format);
   border.presence(o);
   p.save_moments = moments;
   return p;
 }
 
 Problem denormalize_problem(const ConstView& y, const Moments& moments, const View& x,
-                            const DenormalizeOptions& o) {
+                            const DenormalizeOptions& o, const ArgumentNames& names) {
   Problem p;
+  p.names = names;
   p.pass = Pass::denormalize;
   Border border(op_name(p.pass), p);
-  border.input("y", y, o.data_format);
-  border.operand("x", x, p.y);
-  border.writes("x", x);
-  p.in_place = border.in_place("x", x, "y", y);
+  border.input(names.x, y, o.data_format);
+  border.operand(names.y, x, p.y);
+  border.writes(names.y, x);
+  p.in_place = border.in_place(names.y, x, names.x, y);
   border.param("weight", o.weight, true, p.weight);
   border.param("bias", o.bias, true, p.bias);
-  border.apart("x", x, "weight", o.weight);
-  border.apart("x", x, "bias", o.bias);
+  border.apart(names.y, x, "weight", o.weight);
+  border.apart(names.y, x, "bias", o.bias);
   border.given_moments(moments);
   p.eps = o.eps;
   p.weight_offset = o.weight_offset;

@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "argument_names.h"
+
 namespace instnorm {
 
 enum class Pass { normalize, denormalize, backward, moments, double_backward };
@@ -64,6 +66,7 @@ struct Lengths {
 
 struct Problem {
   Pass pass = Pass::normalize;
+  ArgumentNames names;
   std::int64_t N = 0, C = 0, L = 0;
   DType dtype = DType::float32;
 
@@ -97,15 +100,18 @@ struct Problem {
   bool own_statistics() const { return use_input_stats && moments == nullptr; }
 };
 
-Problem normalize_problem(const ConstView& x, const View& y, const Options& options);
+Problem normalize_problem(const ConstView& x, const View& y, const Options& options,
+                          const ArgumentNames& names = {});
 Problem backward_problem(const ConstView& x, const ConstView& grad_output, const Moments& moments,
-                         const Gradients& gradients, const BackwardOptions& options);
+                         const Gradients& gradients, const BackwardOptions& options,
+                         const ArgumentNames& names);
 Problem double_backward_problem(const ConstView& x, const ConstView& grad_output,
                                 const Moments& moments, const GradientsOfGradients& given,
                                 const SecondGradients& wanted,
                                 const DoubleBackwardOptions& options);
-Problem moments_problem(const ConstView& x, const MomentsOptions& options, Moments* moments);
+Problem moments_problem(const ConstView& x, const MomentsOptions& options, Moments* moments,
+                        const ArgumentNames& names);
 Problem denormalize_problem(const ConstView& y, const Moments& moments, const View& x,
-                            const DenormalizeOptions& options);
+                            const DenormalizeOptions& options, const ArgumentNames& names);
 
 }  // namespace instnorm

@@ -327,7 +327,8 @@ std::string make_safetensors_header(TensorInfos& tensors) {
     const Word* word_b = find_word(b->second.dtype);
     return word_a != word_b ? word_a > word_b : a->first < b->first;
   });
-  std::string text = "{";
+  // As PyTorch's writer has it: some loaders refuse a file that does not say so.
+  std::string text = R"({"__metadata__":{"format":"pt"})";
   std::uint64_t end = 0;
   for (auto* entry : order) {
     TensorInfo& info = entry->second;
@@ -338,8 +339,7 @@ std::string make_safetensors_header(TensorInfos& tensors) {
                                   " is too large or no whole bytes");
     }
     info.end = end;
-    if (text.size() > 1) text += ',';
-    text += key_of(entry->first) + ":{\"dtype\":\"" + info.dtype +
+    text += ',' + key_of(entry->first) + ":{\"dtype\":\"" + info.dtype +
             "\",\"shape\":" + json(info.shape).dump() + ",\"data_offsets\":[" +
             std::to_string(info.begin) + "," + std::to_string(info.end) + "]}";
   }

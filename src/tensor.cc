@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "memory.h"
+
 namespace instnorm {
 namespace {
 
@@ -93,10 +95,18 @@ Tensor::Tensor(const Dims& shape, DType dtype) : shape_(shape), dtype_(dtype), d
   check_shape(shape);
   std::int64_t bytes = 0;
   if (__builtin_mul_overflow(shape.product(), size_of(dtype), &bytes)) throw std::bad_alloc();
-  data_.reset(::operator new(static_cast<std::size_t>(bytes), kAlignment));
+  const auto size = static_cast<std::size_t>(bytes);
+  void* data = size < kKeptFrom ? ::operator new(size, kAlignment) : take_memory(size);
+  data_ = std::unique_ptr<void, Free>(data, Free{size});
 }
 
-void Tensor::Free::operator()(void* p) const { ::operator delete(p, kAlignment); }
+void Tensor::Free::operator()(void* p) const {
+  if (bytes < kKeptFrom) {
+    ::operator delete(p, kAlignment);
+  } else {
+    give_memory(p, bytes);
+  }
+}
 
 View Tensor::view() { return defined_ ? instnorm::view(data(), dtype_, shape_) : View{}; }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "calls.h"
+#include "scale.h"
 
 namespace {
 
@@ -100,7 +101,7 @@ TEST(Allocation, NoneOnceTheSizesHaveBeenSeen) {
     for (const DType dtype : kFloats) {
       std::vector<Workload> all;
       for (const Dims& shape :
-           {Dims{2, 3, 10}, Dims{2, 3, 5000}, Dims{300, 20, 4}, Dims{1, 2, 150'000}}) {
+           {Dims{2, 3, 10}, Dims{2, 3, 5000}, Dims{300, 20, 4}, Dims{1, 2, scaled(150'000)}}) {
         all.emplace_back(dtype, shape, Pattern::dense, Pattern::dense);
         all.emplace_back(dtype, shape, Pattern::channels_last, Pattern::stepped);
       }

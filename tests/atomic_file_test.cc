@@ -129,7 +129,7 @@ TEST(AtomicFile, WithoutReplaceOneOfManyWritersWins) {
   const TemporaryFolder folder;
   for (int round = 0; round < 20; ++round) {
     const std::string path = folder / std::to_string(round);
-    std::atomic<int> winners{0}, winner{-1};
+    std::atomic<int> winners{0}, losers{0}, winner{-1};
     std::vector<std::thread> threads;
     for (int i = 0; i < 8; ++i) {
       threads.emplace_back([&, i] {
@@ -138,11 +138,13 @@ TEST(AtomicFile, WithoutReplaceOneOfManyWritersWins) {
           ++winners;
           winner = i;
         } catch (const std::runtime_error&) {
+          ++losers;
         }
       });
     }
     for (auto& thread : threads) thread.join();
     EXPECT_EQ(winners, 1);
+    EXPECT_EQ(losers, 7);
     EXPECT_EQ(contents(path), std::to_string(winner));
   }
   EXPECT_THAT(folder.names(), SizeIs(20));

@@ -18,21 +18,23 @@ Mypy = Callable[..., "subprocess.CompletedProcess[str]"]
 def mypy(tmp_path_factory: pytest.TempPathFactory) -> Mypy:
     """Runs a tool of mypy's, strictly.
 
-    To read NumPy and PyTorch takes it half a minute: what it has learnt is kept beside the build, for
-    the next test, one at a time.
+    To read NumPy and PyTorch takes it half a minute: what a tool has learnt is kept beside the build for
+    its next run. Each tool keeps its own, so that none waits for another.
     """
     pytest.importorskip("mypy", reason="needs the package mypy")
     folder = tmp_path_factory.mktemp("mypy")
     build = os.environ.get("INSTNORM_BUILD_DIR")
-    cache = Path(build, "mypy_cache").resolve() if build else folder
-    cache.mkdir(exist_ok=True)
-    config = folder / "mypy.ini"
-    config.write_text(f"[mypy]\nstrict = true\ncache_dir = {cache}\n")
+    caches = Path(build, "mypy_cache").resolve() if build else folder
 
-    def run(tool: str, option: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(tool: str, option: str, *arguments: str, path: Path | str = "") -> subprocess.CompletedProcess[str]:
+        cache = caches / tool
+        cache.mkdir(parents=True, exist_ok=True)
+        config = folder / f"{tool}.ini"
+        config.write_text(f"[mypy]\nstrict = true\ncache_dir = {cache}\n")
         command = [sys.executable, "-m", tool, option, str(config), *arguments]
         with (cache / "in_use").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+            return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False,
+                                  env={**os.environ, "MYPYPATH": str(path)})
 
     return run

@@ -135,7 +135,7 @@ struct DoubleCall : Call {
       for (std::size_t i = 0; i < length; i += step) {
         found_x.push_back(got_x[at + i]);
         found_g.push_back(got_g[at + i]);
-        want_x.push_back(constant && a.defined() == false ? Real(0) : f.by_x(row_x, row_g, i));
+        want_x.push_back(constant && !a.defined() ? Real(0) : f.by_x(row_x, row_g, i));
         want_g.push_back(f.by_g(row_x, i));
       }
       by_weight.push_back(f.by_weight(row_x, row_g));

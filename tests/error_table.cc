@@ -121,7 +121,7 @@ void print_extras_row(DType dtype, const ExtrasLine& line) {
   for (std::size_t i = 0; i < x.size(); ++i) {
     mask[i] = random.integer(0, 9) < line.of_ten;
     if (mask[i] == 0.0 && line.omit) x[i] = kNaN;
-    if (!line.omit) reference.valid[i] = mask[i] != 0.0;
+    if (!line.omit) reference.valid[i] = static_cast<char>(mask[i] != 0.0);
   }
   const Mask of_call(shape, mask);
   Array in(dtype, shape, x), grad(dtype, shape, g), y(dtype, shape), dx(dtype, shape);

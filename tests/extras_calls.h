@@ -212,7 +212,7 @@ class ExtrasCall {
                                       : kind == 3 || random.integer(0, 2) > 0;
           m.push_back(is);
           for (std::int64_t to = k; to < (of_channels ? k + 1 : c.C); ++to)
-            valid[at(n, to, l)] = is;
+            valid[at(n, to, l)] = is ? 1 : 0;
         }
       }
     }

@@ -71,7 +71,7 @@ inline double quantize(DType dtype, double v) {
   if (f.digits == 53 || v == 0.0 || !std::isfinite(v)) return v;
   const auto e = static_cast<int>((std::bit_cast<std::uint64_t>(v) >> 52) & 0x7ff) - 1023;
   const int unit_exponent = std::max(e, f.emin) - f.digits + 1;
-  const auto power = static_cast<std::uint64_t>(unit_exponent + 1023);
+  const auto power = static_cast<std::uint64_t>(unit_exponent) + 1023;
   if (e >= f.emax + 1) return std::copysign(std::numeric_limits<double>::infinity(), v);
   const double shift = 0x1.8p52 * std::bit_cast<double>(power << 52);
   const double rounded = std::copysign((v + shift) - shift, v);

@@ -230,7 +230,8 @@ TEST(Forward, ManyShortRows) {
 // In place nothing is streamed. Rows begin at every part of a cache line, y in the middle of one.
 template <class T>
 void streamed_rows_are_those_stored_in_place(DType dtype) {
-  for (const std::int64_t L : {3, 17, 257, 5003}) {
+  for (const std::int64_t L : {5003, 17, 257, 3}) {
+    if (kSanitized && L < 1000) break;  // each is as many values: what does not fit in the cache
     const std::int64_t rows = 32 * 1024 * 1024 / (2 * L * static_cast<std::int64_t>(sizeof(T)));
     const auto size = static_cast<std::size_t>(rows * L);
     std::vector<T> x(size), y(size + 8, T(7));

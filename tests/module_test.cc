@@ -181,7 +181,7 @@ TEST(Module, TakesNoOtherDType) {
   for (const DType dtype : kFloats) {
     for (const DType input : {DType::float16, DType::bfloat16, DType::float32, DType::float64,
                               DType::int32, DType::boolean}) {
-      InstanceNorm1d module({.num_features = 1, .dtype = dtype});
+      InstanceNorm1d module({.num_features = 1, .affine = true, .dtype = dtype});
       Tensor x({1, 1, 2}, input);
       std::fill_n(static_cast<std::byte*>(x.data()), 2 * size_of(input), std::byte{0});
       const bool allowed =
@@ -196,21 +196,34 @@ TEST(Module, TakesNoOtherDType) {
   }
 }
 
+TEST(Module, WithoutStateTakesAnyFloatAndAnyChannels) {
+  InstanceNorm1d module({.num_features = 3, .eps = 0});
+  const std::vector<double> x = {0, 2, 5, 1};
+  EXPECT_THAT(values(module(view(x, {1, 2, 2})).view()), ElementsAre(-1, 1, 1, -1));
+  EXPECT_THAT(values(module(view(x, {2, 2})).view()), ElementsAre(-1, 1, 1, -1));
+  const std::vector<std::int32_t> integers = {0, 2};
+  EXPECT_EQ(error_of<std::invalid_argument>([&] { module(view(integers, {1, 1, 2})); }),
+            "[instance_norm] x must be float16, bfloat16, float32 or float64, got int32");
+}
+
 TEST(Module, RefusesOtherShapesBeforeItWritesAnything) {
   for (const bool affine : {false, true}) {
     InstanceNorm1d module({.num_features = 3, .affine = affine, .track_running_stats = true});
+    const auto channels = [affine](const char* in_affine) {
+      return affine ? std::string("[InstanceNorm1d] ") + in_affine
+                    : "[instance_norm] running_mean must have shape (C,) = (4,), got (3,)";
+    };
     const auto before = all_values(module);
     const std::pair<Dims, std::string> cases[] = {
         {{}, "[InstanceNorm1d] expected 2D or 3D input (got 0D input)"},
         {{3}, "[InstanceNorm1d] expected 2D or 3D input (got 1D input)"},
         {{2, 3, 2, 2}, "[InstanceNorm1d] expected 2D or 3D input (got 4D input)"},
         {{2, 4, 5},
-         "[InstanceNorm1d] expected input's size at dim=1 to match num_features (3), but got: 4."},
-        {{4, 5},
-         "[InstanceNorm1d] expected input's size at dim=0 to match num_features (3), but got: 4."},
+         channels("expected input's size at dim=1 to match num_features (3), but got: 4.")},
+        {{4, 5}, channels("expected input's size at dim=0 to match num_features (3), but got: 4.")},
         // Rank, then channels, then length, as in PyTorch.
         {{2, 4, 1},
-         "[InstanceNorm1d] expected input's size at dim=1 to match num_features (3), but got: 4."},
+         channels("expected input's size at dim=1 to match num_features (3), but got: 4.")},
         {{2, 3, 1},
          "[instance_norm] expected more than 1 value in each row to normalise by its own "
          "statistics, got x of shape (2, 3, 1)"}};
@@ -320,7 +333,7 @@ class ModuleLoad : public testing::Test {
   std::string load(InstanceNorm1d& into) {
     write_safetensors(folder / "m", tensors);
     const auto before = all_values(into);
-    const std::string text = error_of<std::runtime_error>([&] { into.load(folder / "m"); });
+    std::string text = error_of<std::runtime_error>([&] { into.load(folder / "m"); });
     if (text == "nothing was thrown") return text;
     EXPECT_EQ(all_values(into), before);
     const std::string start = "cannot load " + (folder / "m") + ": ";

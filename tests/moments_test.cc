@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <ranges>
 #include <stdexcept>
 #include <vector>
 
@@ -127,7 +128,7 @@ TEST_P(EveryDType, OfAStreamOfChunksAreThoseOfTheWhole) {
     forwards = forwards.merge(chunks.back());
     first = last;
   }
-  for (auto m = chunks.rbegin(); m != chunks.rend(); ++m) backwards = m->merge(backwards);
+  for (const Moments& m : std::views::reverse(chunks)) backwards = m.merge(backwards);
   // As a tree.
   while (chunks.size() > 1) {
     std::vector<Moments> pairs;

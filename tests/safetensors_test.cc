@@ -124,7 +124,7 @@ TEST(Safetensors, RefusesAFileThatIsNoFile) {
 
 TEST(Safetensors, RefusesALengthThatCannotBe) {
   EXPECT_EQ(complaint(""), "it has fewer than 8 bytes");
-  EXPECT_EQ(complaint("\x02\0\0\0\0\0\0"), "it has fewer than 8 bytes");
+  EXPECT_EQ(complaint(std::string("\x02\0\0\0\0\0\0", 7)), "it has fewer than 8 bytes");
   std::string file = file_of("{}", 0);
   file[0] = 3;
   EXPECT_EQ(complaint(file), "its header is cut off");
@@ -343,18 +343,19 @@ TEST(Safetensors, WritesTheBytesThatTheFormatSays) {
                                    {"b", {"F32", {1, 1}, bytes_of<float>({2.0f})}},
                                    {"n", {"I64", {}, bytes_of<std::int64_t>({3})}},
                                    {"e", {"F64", {0}, {}}}});
-  std::string header = R"({"n":{"dtype":"I64","shape":[],"data_offsets":[0,8]},)"
-                       R"("e":{"dtype":"F64","shape":[0],"data_offsets":[8,8]},)"
-                       R"("b":{"dtype":"F32","shape":[1,1],"data_offsets":[8,12]},)"
-                       R"("c":{"dtype":"F32","shape":[1],"data_offsets":[12,16]},)"
-                       R"("a":{"dtype":"F16","shape":[2],"data_offsets":[16,20]}})";
+  const std::string metadata = R"({"__metadata__":{"format":"pt"})";
+  std::string header = metadata + R"(,"n":{"dtype":"I64","shape":[],"data_offsets":[0,8]},)"
+                                  R"("e":{"dtype":"F64","shape":[0],"data_offsets":[8,8]},)"
+                                  R"("b":{"dtype":"F32","shape":[1,1],"data_offsets":[8,12]},)"
+                                  R"("c":{"dtype":"F32","shape":[1],"data_offsets":[12,16]},)"
+                                  R"("a":{"dtype":"F16","shape":[2],"data_offsets":[16,20]}})";
   header.append((8 - header.size() % 8) % 8, ' ');
   const std::string data("\3\0\0\0\0\0\0\0\0\0\0\x40\0\0\x80\x3f\1\0\2\0", 20);
   EXPECT_EQ(contents(folder / "f"), file_of(header, 0) + data);
   EXPECT_EQ(header.size() % 8, 0u);
 
   write_safetensors(folder / "none", {});
-  EXPECT_EQ(contents(folder / "none"), file_of("{}      ", 0));
+  EXPECT_EQ(contents(folder / "none"), file_of(metadata + "}", 0));
 }
 
 TEST(Safetensors, AnyNameComesBack) {

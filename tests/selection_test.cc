@@ -90,7 +90,7 @@ TEST_P(Selection, EqualsTheChosenValuesAlone) {
           std::vector<char> there(x.size());
           for (std::size_t i = 0; i < x.size(); ++i) {
             const std::size_t row = i / static_cast<std::size_t>(L);
-            there[i] = random.integer(0, 3) > static_cast<std::int64_t>(row);
+            there[i] = random.integer(0, 3) > static_cast<std::int64_t>(row) ? 1 : 0;
             mask[i] = there[i];
             if (there[i]) {
               x_alone[row].push_back(x[i]);
@@ -114,7 +114,7 @@ TEST_P(Selection, EqualsTheChosenValuesAlone) {
             const Pass wanted = run(alone, alone_g, {.activation = activation});
             std::vector<char> of_row(there.size(), 0);
             for (std::size_t i = 0; i < there.size(); ++i) {
-              of_row[i] = there[i] && i / static_cast<std::size_t>(L) == row;
+              of_row[i] = i / static_cast<std::size_t>(L) == row ? there[i] : char{0};
             }
             EXPECT_TRUE(chosen(got.y, of_row) == wanted.y.bits()) << "y of row " << row;
             EXPECT_TRUE(chosen(got.dx, of_row) == wanted.dx.bits()) << "grad_input of row " << row;

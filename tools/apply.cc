@@ -96,7 +96,7 @@ class Apply {
     try {
       instance_norm(x, y, options_);
     } catch (const NanFound& e) {
-      throw NanFound("instance_norm", first + e.n, e.c);  // as of the whole file
+      throw NanFound("instance_norm", "x", first + e.n, e.c);  // as of the whole file
     }
     output_->write(y.data, static_cast<std::size_t>(y.shape.product() * size_of(y.dtype)));
     if (options_.save_moments == nullptr) return;

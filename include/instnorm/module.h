@@ -29,8 +29,10 @@ class INSTNORM_API InstanceNorm1d {
 
   // x is (C, L) or (N, C, L) of the module's dtype, or float16 or bfloat16 with a float32 module.
   // Normalises by the input's statistics in training and where none are tracked, by the running
-  // ones in eval. Throws std::invalid_argument for another rank or channel count, and for L == 1
-  // with the input's own statistics.
+  // ones in eval. A module without weight, bias and running statistics has nothing that a dtype or
+  // a number of channels must fit, and takes any, as PyTorch does (with a warning there; nothing
+  // is printed here). Throws std::invalid_argument for another rank, dtype or channel count, and
+  // for L == 1 with the input's own statistics.
   Tensor operator()(const ConstView& x) { return forward(x); }
   Tensor forward(const ConstView& x);
   void forward(const ConstView& x, const View& y);

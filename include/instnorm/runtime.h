@@ -3,6 +3,7 @@
 
 #include <instnorm/export.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -27,5 +28,12 @@ INSTNORM_API void set_num_threads(int k);
 // What set_num_threads set; else INSTNORM_NUM_THREADS (read once; std::invalid_argument if it is
 // not a positive integer); else what OpenMP would use for a parallel region of the calling thread.
 INSTNORM_API int get_num_threads();
+
+// Gives back to the system the memory that freed results have left for the next ones, and returns
+// its bytes. Results of 1 MB and more that the library allocates (Tensor; arrays and tensors in
+// Python) leave it: pages that are new cost several times what it takes to fill them. At most
+// INSTNORM_KEEP_MEMORY megabytes are kept (read once; 512 if it is not set, none if it is 0;
+// std::invalid_argument if it is no such number).
+INSTNORM_API std::int64_t release_memory();
 
 }  // namespace instnorm

@@ -181,6 +181,9 @@ class Tensor {
  private:
   INSTNORM_API void check_dtype(DType wanted) const;
   struct Free {
+    Free() : bytes(0) {}
+    explicit Free(std::size_t size) : bytes(size) {}
+    std::size_t bytes;
     INSTNORM_API void operator()(void* p) const;
   };
   std::unique_ptr<void, Free> data_;

@@ -18,6 +18,7 @@ from ._C import (
     instance_norm,
     instance_norm_backward,
     moments,
+    release_memory,
     set_num_threads,
 )
 from ._C import version as _version
@@ -36,6 +37,7 @@ __all__ = [
     "instance_norm",
     "instance_norm_backward",
     "moments",
+    "release_memory",
     "set_num_threads",
     "show_config",
 ]

@@ -29,7 +29,7 @@ void refuse_nan(const Call& call) {
     }
   });
   if (found == p.rows()) return;
-  throw NanFound(op_name(p.pass), found / p.C, found % p.C);
+  throw NanFound(op_name(p.pass), p.names.x, found / p.C, found % p.C);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 """What contradicts itself among the extras is refused with one text in every face: C++, arrays, PyTorch by the
-kernels and by the formulas, and the command.
+kernels and by the formulas, and the command. Python calls input what C++ and files call x.
 
 The C++ column is tests/extras_errors_test.cc, which has the same calls and texts.
 """
@@ -30,8 +30,8 @@ class Moments(dict):
     """The shape of moments."""
 
 
-# Arguments, what is said behind "[instance_norm] ", and in C++ if that is put together from other words there.
-# The command has no dtype names, only NumPy's codes: what it says is compared up to them.
+# Arguments, and what is said behind "[instance_norm] ". {x} is the input as the face calls it. The command has
+# no dtype names, only NumPy's codes: what it says is compared up to them.
 SHAPES = "(2, 8), (2, 1, 8) or (2, 3, 8)"
 TABLE = {
     "lengths and mask": (dict(lengths=LENGTHS, mask=MASK), "lengths and mask are both given: give one of them"),
@@ -40,7 +40,7 @@ TABLE = {
     "lengths of rank 2": (dict(lengths=LENGTHS[:, None]), "lengths must have shape (N,) = (2,), got (2, 1)"),
     "a negative length": (dict(lengths=np.array([8, -1])), "lengths must be from 0 to L = 8, got -1 at n = 1"),
     "a length above L": (dict(lengths=np.array([9, 3], np.int32)), "lengths must be from 0 to L = 8, got 9 at n = 0"),
-    "lengths for rank 4": (dict(x=X.reshape(2, 3, 2, 4), lengths=LENGTHS), "lengths needs x of 2 or 3 dimensions, got shape (2, 3, 2, 4)"),
+    "lengths for rank 4": (dict(x=X.reshape(2, 3, 2, 4), lengths=LENGTHS), "lengths needs {x} of 2 or 3 dimensions, got shape (2, 3, 2, 4)"),
     "a mask of floats": (dict(mask=MASK.astype(np.float32)), "mask must be bool, got float32"),
     "a mask for two channels": (dict(mask=np.ones((2, 2, 8), bool)), f"mask must have shape {SHAPES}, got (2, 2, 8)"),
     "a mask without N": (dict(mask=np.ones(8, bool)), f"mask must have shape {SHAPES}, got (8,)"),
@@ -51,7 +51,7 @@ TABLE = {
     "an unknown nan_policy": (dict(nan_policy="ignore"), 'nan_policy must be "propagate", "omit" or "raise", got "ignore"'),
     "an unknown data_format": (dict(data_format="ncl"), 'data_format must be "NCL" or "NLC", got "ncl"'),
     "an unknown activation": (dict(activation="tanh"), 'activation must be "relu", "leaky_relu", "gelu", "gelu_tanh" or "silu", got "tanh"'),
-    "a NaN to raise": (dict(x=NAN, nan_policy="raise"), 'x has a NaN at n = 1, c = 2, and nan_policy is "raise"'),
+    "a NaN to raise": (dict(x=NAN, nan_policy="raise"), '{x} has a NaN at n = 1, c = 2, and nan_policy is "raise"'),
     # The command has these by other words: its options exclude each other, its files have a form.
     "moments and running statistics": (
         dict(moments=Moments(n=N, c=C), use_input_stats=False), "moments with use_input_stats false: give one of them"
@@ -73,10 +73,14 @@ def arguments(name, array, moments):
     return made.pop("x"), made
 
 
+def text_of(name, x):
+    return TABLE[name][1].replace("{x}", x)
+
+
 def refuses(call, name):
     with pytest.raises(ValueError) as raised:
         call()
-    assert str(raised.value) == f"[instance_norm] {TABLE[name][1]}"
+    assert str(raised.value) == f"[instance_norm] {text_of(name, 'input')}"
 
 
 @each
@@ -104,14 +108,14 @@ def test_torch(name, way):
         torch.compiler.reset()
         with pytest.raises(Exception) as raised:
             torch.compile(call, backend="eager")(x)
-        assert TABLE[name][1] in str(raised.value)
+        assert text_of(name, "input") in str(raised.value)
     else:
         refuses(lambda: call(x), name)
 
 
 @pytest.mark.parametrize("name", [name for name in TABLE if name not in ONLY_IN_CALLS])
 def test_command(name, tmp_path):
-    given, text = {"x": X, **TABLE[name][0]}, TABLE[name][1]
+    given, text = {"x": X, **TABLE[name][0]}, text_of(name, "x")
     np.save(tmp_path / "x.npy", given.pop("x"))
     words = ["apply", "x.npy", "y.npy"]
     for option, value in given.items():
@@ -129,4 +133,4 @@ def test_command(name, tmp_path):
 def test_cpp(name):
     lines = (ROOT / "tests" / "extras_errors_test.cc").read_text(encoding="utf-8")
     joined = lines.replace('"\n       "', "").replace('\\"', '"')
-    assert TABLE[name][1] in joined
+    assert text_of(name, "x") in joined

@@ -17,9 +17,9 @@ def run(*command, **options):
     return subprocess.run([str(word) for word in command], capture_output=True, text=True, **options)
 
 
-def demo(instnorm, folder):
+def demo(instnorm, folder, **options):
     return run(sys.executable, ROOT / "scripts" / "demo.py", "--instnorm", instnorm, "--output",
-               folder, "--seconds", "0.02")
+               folder, "--seconds", "0.02", **options)
 
 
 def test_the_demo_normalises_checks_and_draws(tmp_path):
@@ -38,9 +38,11 @@ def test_the_demo_fails_if_a_result_is_wrong(tmp_path):
     wrong.write_text(f'#!/bin/sh\n[ "$1" = apply ] || exec "{INSTNORM}" "$@"\n'
                      f'exec "{INSTNORM}" apply "$2" "$3" --eps 0.1\n')
     wrong.chmod(0o755)
-    done = demo(wrong, tmp_path)
+    # And without PyTorch, as after `make demo` alone.
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['torch'] = None\n")
+    done = demo(wrong, tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)})
     assert done.returncode == 1
-    assert "FAILED" in done.stdout
+    assert "FAILED" in done.stdout and "PyTorch is not installed" in done.stdout
 
 
 def summary(folder, *reports, also_failed=0):

@@ -342,7 +342,7 @@ def test_raise_writes_nothing(rng, where):
         extras["mask"] = np.broadcast_to(extras["mask"], (2, 9))
         assert instnorm.instance_norm(x, mean, var, **options, **{where: extras[where]}) is out
         return
-    with pytest.raises(ValueError, match='x has a NaN at n = 1, c = 2, and nan_policy is "raise"'):
+    with pytest.raises(ValueError, match='input has a NaN at n = 1, c = 2, and nan_policy is "raise"'):
         instnorm.instance_norm(x, mean, var, **options)
     assert (out == 5).all() and not mean.any() and (var == 1).all()
 

@@ -32,10 +32,6 @@ def succeeds(done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_package_is_strictly_typed(mypy):
-    succeeds(mypy("mypy", "--config-file", "-p", "instnorm"))
-
-
 def _nanobind_functions() -> dict[str, str]:
     """Name and signature of those that nanobind has made, which inspect cannot read."""
     return {
@@ -70,11 +66,6 @@ def test_stubs_agree_with_nanobinds_functions():
             # `object` is what nanobind says of what it hands over unread.
             assert mine is not None and told is not None
             assert ast.unparse(mine) in ("object", ast.unparse(told)), name
-
-
-@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.name)
-def test_examples_are_strictly_typed(mypy, example):
-    succeeds(mypy("mypy", "--config-file", str(example)))
 
 
 def _documented():

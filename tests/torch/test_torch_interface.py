@@ -16,6 +16,7 @@ import instnorm
 import instnorm.torch as it
 import torch_oracle as oracle
 
+ROOT = Path(__file__).resolve().parents[2]
 MODULES = ["", "._adain", "._convert", "._modules", "._moments", "._revin", ".functional"]
 
 
@@ -76,12 +77,19 @@ y: torch.Tensor = instance_norm(torch.randn(2, 3, 8), return_moments=True)
 '''
 
 
-@pytest.mark.parametrize("program, errors", [(TYPED, 0), (WRONG, 2)])
-def test_types(mypy, program, errors, tmp_path):
-    file = tmp_path / "program.py"
-    file.write_text(program)
-    done = mypy("mypy", "--config-file", str(file))
-    assert done.stdout.count("error:") == errors, done.stdout + done.stderr
+def test_types(mypy, tmp_path):
+    """The whole package, the examples and users' programs, strictly: in one run, which reads PyTorch once."""
+    for name, text in ("typed", TYPED), ("wrong", WRONG):
+        (tmp_path / f"{name}.py").write_text(text)
+    examples = sorted((ROOT / "examples").glob("*.py"))
+    assert examples
+    for example in examples:
+        (tmp_path / f"example_{example.name}").write_text(example.read_text())
+    programs = sorted(path.stem for path in tmp_path.glob("*.py"))
+    modules = [word for name in programs for word in ("-m", name)]
+    done = mypy("mypy", "--config-file", "-p", "instnorm", *modules, path=tmp_path)
+    errors = [line for line in done.stdout.splitlines() if ": error:" in line]
+    assert len(errors) == 2 and all(Path(line.split(":")[0]).name == "wrong.py" for line in errors), done.stdout + done.stderr
     assert Path(instnorm.__file__).with_name("py.typed").exists()
 
 

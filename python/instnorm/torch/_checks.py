@@ -14,8 +14,9 @@ from ._moments import Moments
 
 def _rows(op: str, shape: tuple[int, ...], moments: Moments | None) -> None:
     if moments is not None and tuple(moments.count.shape) != shape:
+        name = "m" if op == "denormalize" else "moments"
         raise ValueError(
-            f"[{op}] moments must have shape (N, C) = {shape}, got {tuple(moments.count.shape)}"
+            f"[{op}] {name} must have shape (N, C) = {shape}, got {tuple(moments.count.shape)}"
         )
 
 

@@ -66,7 +66,7 @@ def check(op: str, input: Tensor, extras: Extras) -> None:
             raise TypeError(f"[{op}] {name} must be a tensor, got {type(value).__name__}")
     if extras.lengths is not None and extras.mask is not None:
         raise ValueError(f"[{op}] lengths and mask are both given: give one of them")
-    name = "y" if op == "denormalize" else "x"
+    name = "y" if op == "denormalize" else "input"
     if input.dim() < 2:
         rows = "(L, C) or (N, L, C)" if extras.data_format == "NLC" else "(C, L) or (N, C, L)"
         raise ValueError(
@@ -127,7 +127,7 @@ def present(op: str, input: Tensor, extras: Extras) -> Tensor | None:
             )
         if len(space) != 1:
             raise ValueError(
-                f"[{op}] lengths needs x of 2 or 3 dimensions, got shape {_shape(input)}"
+                f"[{op}] lengths needs input of 2 or 3 dimensions, got shape {_shape(input)}"
             )
         if readable(lengths):
             _in_range(op, lengths, space[0])

@@ -67,7 +67,7 @@ def _refuse_nan(op: str, nan: Tensor) -> None:
     rows = nan.any(-1)
     if bool(rows.any()):
         n, c = rows.nonzero()[0].tolist()
-        raise ValueError(f'[{op}] x has a NaN at n = {n}, c = {c}, and nan_policy is "raise"')
+        raise ValueError(f'[{op}] input has a NaN at n = {n}, c = {c}, and nan_policy is "raise"')
 
 
 def _rows_there(op: str, input: Tensor, extras: Extras) -> tuple[Tensor, Tensor | None, Tensor | None]:

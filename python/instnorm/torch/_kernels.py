@@ -18,7 +18,6 @@ from ._call import Call
 from ._extras import NONE, Extras
 from ._moments import Moments
 
-_contiguous = torch.contiguous_format
 MaybeTensor = TypeVar("MaybeTensor", Tensor, Tensor | None)
 
 
@@ -57,7 +56,7 @@ def _prepared(
     call: Call, extras: Extras, moments: Moments | None
 ) -> tuple[Tensor, tuple[Any, ...], dict[str, Any]]:
     """Where y goes, and what the kernels are called with."""
-    y = torch.empty_like(call.input, memory_format=_contiguous)
+    y = _C.empty_like_tensor(constant(call.input))
     keywords = {} if extras is NONE else extras.given()
     if moments is not None:
         keywords["moments"] = _constants(moments)
@@ -157,7 +156,7 @@ def merge(a: Moments, b: Moments) -> Moments:
 def denormalize(
     y: Tensor, m: Moments, weight: Tensor | None, bias: Tensor | None, eps: float, extras: Extras
 ) -> Tensor:
-    x = torch.empty_like(y, memory_format=_contiguous)
+    x = _C.empty_like_tensor(constant(y))
     _C.denormalize(
         constant(y), _constants(m), constant(weight), constant(bias), eps, out=x, **extras.given()
     )
