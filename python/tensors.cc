@@ -31,6 +31,13 @@ const Moments& saved_moments(PyObject* capsule) {
   return *static_cast<const Moments*>(saved);
 }
 
+// Those of a capsule, or Moments, which `read` keeps.
+const Moments& either_moments(const char* op, PyObject* object, Moments& read) {
+  if (PyCapsule_CheckExact(object)) return saved_moments(object);
+  read = read_moments({op, "moments"}, object);
+  return read;
+}
+
 // A new tensor of the same shape, contiguous. Its memory is PyTorch's own, which may be resized and
 // counts in its profiler, as DLPack's does not; or, where it is large, what was kept of earlier
 // results: PyTorch gets it anew from the system each time, which takes several times what the
@@ -135,18 +142,47 @@ struct Gradient {
 };
 
 PyObject* call_backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
-  enum { grad_output, input, moments, weight, bias, eps, use_input_stats, needs, all = needs + 3 };
+  enum {
+    grad_output,
+    input,
+    moments,
+    weight,
+    bias,
+    eps,
+    use_input_stats,
+    needs,
+    without_extras = needs + 3,
+    lengths = without_extras,
+    mask,
+    nan_policy,
+    data_format,
+    weight_offset,
+    activation,
+    all
+  };
   return guarded([&]() -> PyObject* {
-    if (count != all) raise(PyExc_TypeError, "backward_of_tensor() takes 10 arguments");
-    const Array x = read_input(kBackwardOp, args[input]);
+    if (count != without_extras && count != all) {
+      raise(PyExc_TypeError, "backward_of_tensor() takes 10 or 16 arguments");
+    }
+    const Array x = count == all ? read_tensor({kBackwardOp, "input"}, args[input])
+                                 : read_input(kBackwardOp, args[input]);
     const Array g = read_tensor({kBackwardOp, "grad_output"}, args[grad_output]);
-    const Moments& m = saved_moments(args[moments]);
-    Array w, b;
+    Moments read;
+    const Moments& m = either_moments(kBackwardOp, args[moments], read);
+    Array w, b, there_lengths, there_mask;
     BackwardOptions o;
     give(kBackwardOp, o.weight, w, "weight", args[weight]);
     give(kBackwardOp, o.bias, b, "bias", args[bias]);
     o.eps = number(kBackwardOp, "eps", args[eps]);
     o.use_input_stats = flag(kBackwardOp, "use_input_stats", args[use_input_stats]);
+    if (count == all) {
+      give(kBackwardOp, o.lengths, there_lengths, "lengths", args[lengths]);
+      give(kBackwardOp, o.mask, there_mask, "mask", args[mask]);
+      o.nan_policy = nan_policy_of(text(args[nan_policy]));
+      o.data_format = data_format_of(text(args[data_format]));
+      o.weight_offset = number(kBackwardOp, "weight_offset", args[weight_offset]);
+      if (args[activation] != Py_None) o.activation = activation_of(text(args[activation]));
+    }
     Gradient gx{kBackwardOp}, gw{kBackwardOp}, gb{kBackwardOp};
     gx.want("grad_input", args[needs], x);
     gw.want("grad_weight", args[needs + 1], w);
@@ -169,14 +205,18 @@ PyObject* call_double_backward(PyObject*, PyObject* const* args, Py_ssize_t coun
     eps,
     use_input_stats,
     needs,
-    all = needs + 3
+    lengths = needs + 3,
+    data_format,
+    weight_offset,
+    all
   };
   return guarded([&]() -> PyObject* {
-    if (count != all) raise(PyExc_TypeError, "double_backward_of_tensor() takes 12 arguments");
-    const Array x = read_input(kDoubleOp, args[input]);
+    if (count != all) raise(PyExc_TypeError, "double_backward_of_tensor() takes 15 arguments");
+    const Array x = read_tensor({kDoubleOp, "input"}, args[input]);
     const Array g = read_tensor({kDoubleOp, "grad_output"}, args[grad_output]);
-    const Moments& m = saved_moments(args[moments]);
-    Array w, u, a, b;
+    Moments read;
+    const Moments& m = either_moments(kDoubleOp, args[moments], read);
+    Array w, u, a, b, l;
     GradientsOfGradients given;
     give(kDoubleOp, given.grad_input, u, "that to grad_input", args[to_input]);
     give(kDoubleOp, given.grad_weight, a, "that to grad_weight", args[to_weight]);
@@ -185,6 +225,9 @@ PyObject* call_double_backward(PyObject*, PyObject* const* args, Py_ssize_t coun
     give(kDoubleOp, o.weight, w, "weight", args[weight]);
     o.eps = number(kDoubleOp, "eps", args[eps]);
     o.use_input_stats = flag(kDoubleOp, "use_input_stats", args[use_input_stats]);
+    give(kDoubleOp, o.lengths, l, "lengths", args[lengths]);
+    o.data_format = data_format_of(text(args[data_format]));
+    o.weight_offset = number(kDoubleOp, "weight_offset", args[weight_offset]);
     Gradient gg{kDoubleOp}, gx{kDoubleOp}, gw{kDoubleOp};
     gg.want("gradient of grad_output", args[needs], g);
     gx.want("gradient of input", args[needs + 1], x);
@@ -238,12 +281,13 @@ void init_tensors(nb::module_& module) {
                  "The Moments of such a capsule."),
       definition("backward_of_tensor", call_backward,
                  "backward_of_tensor(grad_output, input, moments, weight, bias, eps, "
-                 "use_input_stats, needs_input, needs_weight, needs_bias, /)\n--\n\n"
+                 "use_input_stats, needs_input, needs_weight, needs_bias[, lengths, mask, "
+                 "nan_policy, data_format, weight_offset, activation], /)\n--\n\n"
                  "The gradients that are needed of input, weight and bias; None for others."),
       definition("double_backward_of_tensor", call_double_backward,
                  "double_backward_of_tensor(to_input, to_weight, to_bias, grad_output, input, "
                  "moments, weight, eps, use_input_stats, needs_grad_output, needs_input, "
-                 "needs_weight, /)\n--\n\n"
+                 "needs_weight, lengths, data_format, weight_offset, /)\n--\n\n"
                  "What flows back to the gradients of input, weight and bias, each or None, to the "
                  "gradients that are needed of grad_output, input and weight.")};
   for (PyMethodDef& d : definitions) {

@@ -43,12 +43,24 @@ def pair(axes, titles, unit, xlabel, t, rows, shown=slice(None)):
                           handlelength=2.6, labelspacing=0.3)
 
 
-def draw(pictures, path):
-    """pictures: (x, y, which values are there) of the motions, the ECG, the vowels and the CO2."""
+def new_figure(width, height):
     pyplot.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
                             "axes.grid": True, "grid.color": "#E6E6E6", "axes.axisbelow": True,
                             "axes.edgecolor": "#999999", "xtick.color": GREY, "ytick.color": GREY})
-    figure = pyplot.figure(figsize=(10, 11), layout="constrained")
+    return pyplot.figure(figsize=(width, height), layout="constrained")
+
+
+def save(figure, path):
+    image = io.BytesIO()
+    figure.savefig(image, dpi=110)
+    pyplot.close(figure)
+    # A palette of 256 holds all the colours there are: half the bytes.
+    PIL.Image.open(image).convert("RGB").quantize(256).save(path, optimize=True)
+
+
+def draw(pictures, path):
+    """pictures: (x, y, which values are there) of the motions, the ECG, the vowels and the CO2."""
+    figure = new_figure(10, 11)
     figure.get_layout_engine().set(h_pad=0.09, w_pad=0.12)
     axes = figure.subplots(4, 2)
     motions, ecg, vowels, co2 = ([numpy.where(there, v, numpy.nan) for v in (x, y)]
@@ -84,8 +96,4 @@ def draw(pictures, path):
 
     figure.suptitle("Instance normalisation brings each row, on its own, to mean 0 and std 1",
                     x=0.012, ha="left", fontsize=12.5, weight="bold")
-    image = io.BytesIO()
-    figure.savefig(image, dpi=110)
-    pyplot.close(figure)
-    # A palette of 256 holds all the colours there are: half the bytes.
-    PIL.Image.open(image).convert("RGB").quantize(256).save(path, optimize=True)
+    save(figure, path)

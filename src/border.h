@@ -53,6 +53,7 @@ class Border {
     p_.nan_policy = o.nan_policy;
   }
 
+  void lengths(const ConstView& v) const;
   void given_moments(const Moments& m) const;
 
   // An output must not meet itself, nor an input unless it is that input (in place).
@@ -81,7 +82,6 @@ class Border {
 
  private:
   void defined_param(const char* arg, const ConstView& v, bool per_instance, Param& param) const;
-  void lengths(const ConstView& v) const;
   void mask(const ConstView& v) const;
   std::byte* bytes(const char* arg, const ConstView& v) const;
   // Rows of a view whose dimensions are, in order: N where n_axis is 0 (else it is -1), C at c_axis

@@ -144,6 +144,7 @@ Problem double_backward_problem(const ConstView& x, const ConstView& grad_output
   border.operand("grad_output", grad_output, p.g);
   border.given_moments(moments);
   border.param("weight", o.weight, true, p.weight);
+  if (o.lengths.defined()) border.lengths(o.lengths);
 
   const ConstView &u = given.grad_input, &a = given.grad_weight, &b = given.grad_bias;
   if (!u.defined() && !a.defined() && !b.defined()) {
@@ -175,6 +176,7 @@ Problem double_backward_problem(const ConstView& x, const ConstView& grad_output
     border.apart(arg, *out, "x", x);
     border.apart(arg, *out, "grad_output", grad_output);
     border.apart(arg, *out, "weight", o.weight);
+    border.apart(arg, *out, "lengths", o.lengths);
     border.apart(arg, *out, "that to grad_input", u);
     border.apart(arg, *out, "that to grad_weight", a);
     border.apart(arg, *out, "that to grad_bias", b);

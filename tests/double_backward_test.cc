@@ -316,6 +316,104 @@ TEST(DoubleBackward, ChannelsLastHasTheSameBits) {
   }
 }
 
+// (N, C, L) of (N, C, L) or, channels last, (N, L, C).
+std::vector<double> in_layout(const std::vector<double>& v, const Dims& shape, DataFormat format) {
+  if (format == DataFormat::NCL) return v;
+  std::vector<double> to;
+  for (std::int64_t n = 0; n < shape[0]; ++n) {
+    for (std::int64_t l = 0; l < shape[2]; ++l) {
+      for (std::int64_t c = 0; c < shape[1]; ++c) {
+        to.push_back(v[static_cast<std::size_t>((n * shape[1] + c) * shape[2] + l)]);
+      }
+    }
+  }
+  return to;
+}
+
+// A padded batch has the bits of each sequence alone, whatever lies behind it, and zeros there.
+TEST_P(EveryDType, SecondGradientsOfAPaddedBatch) {
+  const std::int64_t C = 3;
+  for (const std::int64_t L : {21, 9000}) {
+    for (const DataFormat format : {DataFormat::NCL, DataFormat::NLC}) {
+      for (const bool constant : {false, true}) {
+        const std::vector<std::int64_t> lengths = {L - 3, 0, L, 1, 2};
+        const auto N = static_cast<std::int64_t>(lengths.size());
+        const Dims shape = {N, C, L};
+        const Dims of_views = format == DataFormat::NCL ? shape : Dims{N, L, C};
+        const auto signal = [&](std::uint64_t seed) {
+          std::vector<double> v = normal(shape, seed, 1.0, 2.0);
+          quantize(GetParam(), v);
+          return v;
+        };
+        const std::vector<double> x = signal(1), g = signal(2), u = signal(3);
+        const auto batch = [&](std::vector<double> v) {
+          for (std::size_t i = 0; i < v.size(); ++i) {
+            const auto at = static_cast<std::int64_t>(i);
+            const bool there = at % L < lengths[i / static_cast<std::size_t>(C * L)];
+            if (!there) v[i] = std::numeric_limits<double>::quiet_NaN();
+          }
+          return Array(GetParam(), of_views, in_layout(v, shape, format), Pattern::dense);
+        };
+        const DType parameters = wide_parameters(GetParam());
+        const Dims of_weight = {N, C};
+        const std::vector<double> w = normal(of_weight, 4, 1.0, 0.3),
+                                  a = normal(of_weight, 5, 0.0, 1.0);
+        const auto parameter = [&](const std::vector<double>& v, std::int64_t n) {
+          const auto first = v.begin() + static_cast<std::ptrdiff_t>(n * C);
+          return n < 0 ? Array(parameters, of_weight, v, Pattern::dense)
+                       : Array(parameters, {C}, std::vector<double>(first, first + C),
+                               Pattern::dense);
+        };
+        Array xs = batch(x), gs = batch(g), us = batch(u), ws = parameter(w, -1),
+              as = parameter(a, -1);
+        Array dx(GetParam(), of_views), dg(GetParam(), of_views), dw(parameters, of_weight);
+        const ConstView of_batch = view(lengths, {N});
+        const Moments m = moments(xs.view(), {.lengths = of_batch, .data_format = format});
+        instance_norm_double_backward(xs.view(), gs.view(), m, {us.view(), as.view(), as.view()},
+                                      {dx.view(), dw.view(), dg.view()},
+                                      {.weight = ws.view(),
+                                       .use_input_stats = !constant,
+                                       .lengths = of_batch,
+                                       .data_format = format});
+
+        std::vector<double> want_x, want_g, want_w;
+        for (std::int64_t n = 0; n < N; ++n) {
+          const std::int64_t length = lengths[static_cast<std::size_t>(n)];
+          const auto part = [&](const std::vector<double>& v) {
+            std::vector<double> rows;
+            for (std::int64_t c = 0; c < C; ++c) {
+              const auto first = v.begin() + static_cast<std::ptrdiff_t>((n * C + c) * L);
+              rows.insert(rows.end(), first, first + static_cast<std::ptrdiff_t>(length));
+            }
+            return Array(GetParam(), {1, C, length}, rows, Pattern::dense);
+          };
+          Array px = part(x), pg = part(g), pu = part(u), pw = parameter(w, n),
+                pa = parameter(a, n);
+          Array ox(GetParam(), {1, C, length}), og(GetParam(), {1, C, length}), ow(parameters, {C});
+          instance_norm_double_backward(px.view(), pg.view(), moments(px.view()),
+                                        {pu.view(), pa.view(), pa.view()},
+                                        {ox.view(), ow.view(), og.view()},
+                                        {.weight = pw.view(), .use_input_stats = !constant});
+          const auto padded = [&](Array& from, std::vector<double>& to) {
+            const std::vector<double> values = from.values();
+            for (std::int64_t c = 0; c < C; ++c) {
+              for (std::int64_t l = 0; l < L; ++l) {
+                to.push_back(l < length ? values[static_cast<std::size_t>(c * length + l)] : 0.0);
+              }
+            }
+          };
+          padded(ox, want_x);
+          padded(og, want_g);
+          for (const double v : ow.values()) want_w.push_back(v);
+        }
+        EXPECT_EQ(dx.values(), in_layout(want_x, shape, format)) << L << constant;
+        EXPECT_EQ(dg.values(), in_layout(want_g, shape, format)) << L << constant;
+        EXPECT_EQ(dw.values(), want_w) << L << constant;
+      }
+    }
+  }
+}
+
 TEST(DoubleBackward, SameBitsForAnyNumberOfThreads) {
   const int before = get_num_threads();
   std::vector<std::vector<std::byte>> found;

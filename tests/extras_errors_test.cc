@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -133,6 +134,20 @@ const std::vector<Mistake>& mistakes() {
       {"weight of L in NLC",
        [](W w) { w.forward({.weight = w.mean.view(), .data_format = DataFormat::NLC}); },
        "[instance_norm] weight must have shape (C,) = (8,) or (N, C) = (2, 8), got (3,)"},
+      {"a weight of another N",
+       [](W w) {
+         Array weight(DType::float32, {3, 3});
+         w.forward({.weight = weight.view()});
+       },
+       "[instance_norm] weight must have shape (C,) = (3,) or (N, C) = (2, 3), got (3, 3)"},
+      {"a NaN to raise",
+       [](W w) {
+         std::vector<double> values(48, 1.5);
+         values[24 + 16 + 3] = std::numeric_limits<double>::quiet_NaN();
+         Array x(DType::float32, {2, 3, 8}, values);
+         instance_norm(x.view(), w.y.view(), {.nan_policy = NanPolicy::raise});
+       },
+       "[instance_norm] x has a NaN at n = 1, c = 2, and nan_policy is \"raise\""},
       {"an unknown nan_policy", [](W) { nan_policy_of("ignore"); },
        "nan_policy must be \"propagate\", \"omit\" or \"raise\", got \"ignore\""},
       {"an unknown data_format", [](W) { data_format_of("ncl"); },

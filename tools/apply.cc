@@ -200,6 +200,9 @@ class Apply {
 }  // namespace
 
 void apply(const ApplyOptions& options) {
+  if (!options.lengths.empty() && !options.mask.empty()) {
+    throw UsageError("lengths and mask are both given: give one of them");
+  }
   if (options.eval && options.state.empty()) throw UsageError("--eval needs --state");
   if (!options.save_state.empty() && options.state.empty()) {
     throw UsageError("--save-state needs --state");

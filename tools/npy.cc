@@ -116,10 +116,9 @@ class Literals {
   std::size_t at_ = 0;
 };
 
-const char* name_of(NpyElements elements) {
-  return elements == NpyElements::floats     ? "float16, bfloat16, float32 or float64"
-         : elements == NpyElements::integers ? "int32 or int64"
-                                             : "bool";
+// As the library says it.
+const char* required(NpyElements elements) {
+  return elements == NpyElements::integers ? "lengths must be int32 or int64" : "mask must be bool";
 }
 
 void set_dtype(NpyHeader& header, std::string_view descr, NpyElements elements) {
@@ -134,7 +133,7 @@ void set_dtype(NpyHeader& header, std::string_view descr, NpyElements elements) 
   } else if (elements == NpyElements::booleans && type == "b1") {
     header.dtype = DType::boolean;
   } else if (elements != NpyElements::floats) {
-    fail("dtype " + shown(descr) + " is not " + name_of(elements));
+    fail(std::string(required(elements)) + ", got dtype " + shown(descr));
   } else if (type == "f2") {
     header.dtype = DType::float16;
   } else if (type == "f4") {
@@ -145,8 +144,9 @@ void set_dtype(NpyHeader& header, std::string_view descr, NpyElements elements) 
     if (header.big_endian) fail("dtype '>V2' is not bfloat16 as NumPy writes it ('<V2')");
     header.dtype = DType::bfloat16;
   } else {
-    fail("dtype " + shown(descr) + " is not " + name_of(elements) +
-         "; convert it first, as with x.astype('float32') in NumPy");
+    fail("dtype " + shown(descr) +
+         " is not float16, bfloat16, float32 or float64; convert it first, as with "
+         "x.astype('float32') in NumPy");
   }
 }
 

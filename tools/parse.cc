@@ -101,15 +101,14 @@ void add_data_format(CLI::App* app, DataFormat& format) {
 }
 
 void add_values(CLI::App* app, ApplyOptions& o) {
-  CLI::Option* lengths = add_path(app, "--lengths", o.lengths,
-                                  ".npy file of int32 or int64, (N,): how many values of each row "
-                                  "are there;\nthe result is 0 behind them");
-  lengths->type_name("FILE");
+  add_path(app, "--lengths", o.lengths,
+           ".npy file of int32 or int64, (N,): how many values of each row are there;\nthe result "
+           "is 0 behind them")
+      ->type_name("FILE");
   add_path(app, "--mask", o.mask,
            ".npy file of bool, true where a value is there: (N, L), (N, 1, L) or (N, C, L);\n"
            "with NLC (N, L), (N, L, 1) or (N, L, C)")
-      ->type_name("FILE")
-      ->excludes(lengths);
+      ->type_name("FILE");
   add_named(app, "--nan-policy", "P", o.nan_policy, nan_policy_of,
             "propagate (default): a NaN makes its row NaN; omit: it is left out of the statistics "
             "and\nstays; raise: it is an error");

@@ -138,12 +138,13 @@ struct DoubleBackwardOptions {
   ConstView weight{};  // these as in the backward
   double eps = 1e-5;
   bool use_input_stats = true;
+  ConstView lengths{};
   DataFormat data_format = DataFormat::NCL;
   double weight_offset = 0.0;
 };
 
-// Gradients of instance_norm_backward without lengths, mask, nan_policy and activation: with u, a,
-// b what flows back to grad_input, grad_weight and grad_bias, those of
+// Gradients of instance_norm_backward without mask, nan_policy and activation: with u, a, b what
+// flows back to grad_input, grad_weight and grad_bias, those of
 //   sum(u * grad_input) + sum(a * grad_weight) + sum(b * grad_bias)
 // at x, weight and grad_output, where the moments are x's own and move with it, or are constants.
 // The formulas stand in docs/math.md.

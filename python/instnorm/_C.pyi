@@ -126,6 +126,12 @@ def backward_of_tensor(
     needs_input: bool,
     needs_weight: bool,
     needs_bias: bool,
+    lengths: ArrayT | None = ...,
+    mask: ArrayT | None = ...,
+    nan_policy: NanPolicy = ...,
+    data_format: DataFormat = ...,
+    weight_offset: float = ...,
+    activation: Activation | None = ...,
     /,
 ) -> tuple[ArrayT | None, ArrayT | None, ArrayT | None]: ...
 def double_backward_of_tensor(
@@ -141,6 +147,9 @@ def double_backward_of_tensor(
     needs_grad_output: bool,
     needs_input: bool,
     needs_weight: bool,
+    lengths: ArrayT | None,
+    data_format: DataFormat,
+    weight_offset: float,
     /,
 ) -> tuple[ArrayT | None, ArrayT | None, ArrayT | None]: ...
 def moments_empty(n: int, c: int) -> Moments: ...

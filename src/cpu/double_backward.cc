@@ -44,6 +44,13 @@ void write(const Problem& p, const Tile& tile, const Buffers& buffers) {
   if (p.grad_g.defined()) write_tile(p.grad_g, tile, size, buffers.grad_output);
 }
 
+// Zeroes what lies behind the first `length` values of a row in both gradients.
+void zero_tails_of_both(const Problem& p, Row row, std::int64_t length) {
+  for (const Rows* rows : {&p.y, &p.grad_g}) {
+    if (rows->defined()) zero_tail(*rows, row.n, row.c, length, p.L, size_of(p.dtype));
+  }
+}
+
 Read segment(const Read& from, std::int64_t i) {
   return {segment(from.x, i), segment(from.g, i), segment(from.u, i)};
 }
@@ -132,6 +139,8 @@ void short_rows(const Call& call, const Tile& tile, double* weights) {
     combine(call, call.kernels(d.wide), d.zeros ? nothing : of_row, segment(to, i), tile.n, d.k);
   });
   write(p, tile, buffers);
+  if (tile.n == p.L) return;
+  each_row_of(p, tile, [&](Row row, std::int64_t) { zero_tails_of_both(p, row, tile.n); });
 }
 
 void long_row(const Call& call, Row row, double* weights) {
@@ -161,6 +170,7 @@ void long_row(const Call& call, Row row, double* weights) {
     }
     write(p, tile, buffers);
   });
+  zero_tails_of_both(p, row, p.length(row.n));
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import pathlib
+import re
 
 import ml_dtypes
 import numpy as np
@@ -10,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 import cli_oracle as oracle
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 N, C, L = 7, 3, 20
 ONE_BY_ONE = {"INSTNORM_BLOCK_BYTES": "1"}
 THREE = {"INSTNORM_BLOCK_BYTES": str(3 * (C * L * 4 + C * 24 + 8))}
@@ -147,6 +150,25 @@ def test_more_threads_do_not_change_a_bit(run, tmp_path):
     assert len(written) == 1
 
 
+def test_the_manuals_commands_on_real_data(run, manual, tmp_path):
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    motions, vowels, co2 = (np.load(ROOT / "data" / f"{name}.npy") for name in ("basic_motions", "japanese_vowels", "co2"))
+    np.save(tmp_path / "motions_nlc.npy", motions.swapaxes(1, 2))
+    commands = re.findall(r"^    \$ instnorm ((?:apply|denormalize) .*(?:data/|co2|motions_nlc).*)$", manual, re.MULTILINE)
+    assert len(commands) == 5
+    for command in commands:
+        run(*command.split(), cwd=tmp_path)
+    got = {name: np.load(tmp_path / f"{name}.npy") for name in ("vowels", "active", "co2", "back", "motions")}
+    lengths = np.load(ROOT / "data" / "japanese_vowels_lengths.npy")
+    there = np.broadcast_to(np.arange(vowels.shape[2]) < lengths[:, None, None], vowels.shape)
+    assert_right(got["vowels"], definition(vowels, there), np.float32)
+    assert_right(got["active"], definition(vowels, there, activation="relu"), np.float32)
+    assert_right(got["co2"], definition(co2, np.ones(co2.shape, bool), omit=True), np.float32)
+    assert_right(got["motions"].swapaxes(1, 2), definition(motions, np.ones(motions.shape, bool)), np.float32)
+    # 2e-6 of |x| + std: the promise of the way back.
+    np.testing.assert_allclose(got["back"], co2, rtol=0, atol=2e-6 * (np.nanmax(co2) + np.nanstd(co2)))
+
+
 @pytest.mark.parametrize("last", [False, True], ids=["NCL", "NLC"])
 def test_one_instance(run, tmp_path, last):
     world = World(tmp_path, last=last)
@@ -209,10 +231,10 @@ def test_explain(run, tmp_path):
 
 
 LENGTHS = {
-    "floats": (np.ones(N), "dtype '<f8' is not int32 or int64"),
-    "unsigned": (np.ones(N, np.uint32), "dtype '<u4' is not int32 or int64"),
-    "narrow": (np.ones(N, np.int16), "dtype '<i2' is not int32 or int64"),
-    "bool": (np.ones(N, bool), "dtype '|b1' is not int32 or int64"),
+    "floats": (np.ones(N), "lengths must be int32 or int64, got dtype '<f8'"),
+    "unsigned": (np.ones(N, np.uint32), "lengths must be int32 or int64, got dtype '<u4'"),
+    "narrow": (np.ones(N, np.int16), "lengths must be int32 or int64, got dtype '<i2'"),
+    "bool": (np.ones(N, bool), "lengths must be int32 or int64, got dtype '|b1'"),
     "too few": (np.ones(N - 1, int), "lengths must have shape (N,) = (7,), got (6,)"),
     "two dimensions": (np.ones((N, 1), int), "lengths must have shape (N,) = (7,), got (7, 1)"),
     "ten dimensions": (np.ones((1,) * 10, int), "lengths must have shape (N,) = (7,), got 10 dimensions"),
@@ -221,8 +243,8 @@ LENGTHS = {
     "below 0": (np.array([20, 3, 3, 3, 3, 3, -1], np.int32), "lengths must be from 0 to L = 20, got -1 at n = 6"),
 }
 MASKS = {
-    "floats": (np.ones((N, L)), "dtype '<f8' is not bool"),
-    "bytes": (np.ones((N, L), np.uint8), "dtype '|u1' is not bool"),
+    "floats": (np.ones((N, L)), "mask must be bool, got dtype '<f8'"),
+    "bytes": (np.ones((N, L), np.uint8), "mask must be bool, got dtype '|u1'"),
     "one for all": (np.ones((1, L), bool), "mask must have shape (7, 20), (7, 1, 20) or (7, 3, 20), got (1, 20)"),
     "without N": (np.ones(L, bool), "mask must have shape (7, 20), (7, 1, 20) or (7, 3, 20), got (20,)"),
     "channels last": (np.ones((N, L, C), bool), "got (7, 20, 3)"),

@@ -64,7 +64,7 @@ WRONG = {
     "apply x.npy y.npy --threads 0": "--threads",
     "apply x.npy y.npy --threads -1": "--threads",
     "apply x.npy y.npy --threads two": "--threads",
-    "apply x.npy y.npy --lengths l.npy --mask m.npy": "--lengths excludes --mask",
+    "apply x.npy y.npy --lengths l.npy --mask m.npy": "lengths and mask are both given: give one of them",
     "apply x.npy y.npy --lengths -": "- is not supported",
     "apply x.npy y.npy --activation tanh": 'activation must be "relu", "leaky_relu", "gelu", "gelu_tanh" or "silu", got "tanh"',
     "apply x.npy y.npy --nan-policy ignore": 'nan_policy must be "propagate", "omit" or "raise", got "ignore"',

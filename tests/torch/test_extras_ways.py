@@ -9,7 +9,7 @@ import torch
 from torch.utils import checkpoint
 
 import instnorm.torch as it
-from instnorm.torch import functional as ours
+from instnorm.torch import _formulas, functional as ours
 
 N, C, L = 2, 3, 6
 MOMENTS = it.Moments(*(torch.full((N, C), v, dtype=torch.float64) for v in (5.0, 0.5, 7.0)))
@@ -21,6 +21,10 @@ EXTRAS = {
     "activation": dict(activation="gelu"),
     "weight_offset": dict(weight_offset=1.0),
     "moments": dict(moments=MOMENTS),
+    "(N, C)": dict(
+        weight=torch.tensor([[1.0, -2.0, 0.5], [0.3, 0.7, 2.0]], dtype=torch.float64),
+        bias=torch.tensor([[0.1, 0.2, -0.3], [1.0, 0.0, -1.0]], dtype=torch.float64),
+    ),
     "all": dict(lengths=torch.tensor([4, 6]), nan_policy="omit", activation="silu", weight_offset=1.0),
 }
 extras = pytest.mark.parametrize("extra", EXTRAS)
@@ -37,7 +41,7 @@ def input_for(extra: str, seed: int = 0) -> torch.Tensor:
 
 def function(extra: str):
     def f(x):
-        return ours.instance_norm(x, weight=W, bias=B, **EXTRAS[extra])
+        return ours.instance_norm(x, **{"weight": W, "bias": B, **EXTRAS[extra]})
 
     return f
 
@@ -83,11 +87,85 @@ def test_gradients_of_two_orders(extra, per_instance):
         if "omit" in EXTRAS[extra].values():
             x = x.clone()
             x[0, 1, 2] = float("nan")
-        return ours.instance_norm(x, weight=w, bias=b, **EXTRAS[extra]).nan_to_num()
+        return ours.instance_norm(x, **{**EXTRAS[extra], "weight": w, "bias": b}).nan_to_num()
 
     x = input_for(extra).nan_to_num().requires_grad_()
     assert torch.autograd.gradcheck(f, (x, w, b), check_forward_ad=True, fast_mode=True)
     assert torch.autograd.gradgradcheck(f, (x, w, b), fast_mode=True, gen_non_contig_grad_outputs=True)
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("extra", ["lengths", "NLC", "weight_offset", "(N, C)"])
+def test_second_derivatives_are_the_kernels(extra, given, monkeypatch):
+    for name in ("normalize", "instance_norm"):
+        monkeypatch.setattr(_formulas, name, lambda *a, **k: pytest.fail("the formulas were asked"))
+    w, b = (t.clone().requires_grad_() for t in (EXTRAS[extra].get("weight", W), EXTRAS[extra].get("bias", B)))
+    options = {k: v for k, v in EXTRAS[extra].items() if k not in ("weight", "bias")}
+    if given:
+        options["moments"] = MOMENTS
+
+    def f(x, w, b):
+        return ours.instance_norm(x, weight=w, bias=b, **options)
+
+    x = input_for(extra).requires_grad_()
+    assert torch.autograd.gradgradcheck(f, (x, w, b), gen_non_contig_grad_outputs=True)
+
+
+@extras
+def test_second_derivatives_under_compile(extra):
+    """Through what was compiled; inside, as torch.func has them. (aot_autograd has none of its own.)"""
+    f, x = function(extra), input_for(extra)
+    t = torch.randn_like(x)
+
+    def penalty(f, x):
+        x = x.detach().requires_grad_()
+        (g,) = torch.autograd.grad((f(x).nan_to_num() * t).sum(), x, create_graph=True)
+        # By given moments g does not depend on x.
+        return torch.autograd.grad(g.square().sum(), x, materialize_grads=True)[0]
+
+    def inside(x):
+        def square(x):
+            return torch.func.grad(lambda x: (f(x).nan_to_num() * t).sum())(x).square().sum()
+
+        return torch.func.grad(square)(x)
+
+    expected = penalty(f, x)
+    torch.compiler.reset()
+    same(penalty(torch.compile(f, backend="eager", fullgraph=True), x), expected)
+    torch.compiler.reset()
+    same(torch.compile(inside, backend="aot_eager", fullgraph=True)(x), expected)
+
+
+def test_vmap_over_everything():
+    """lengths, masks and parameters of (N, C) may be mapped over as x is."""
+    xs = torch.randn(4, N, C, L, dtype=torch.float64)
+    ws, bs = torch.randn(4, N, C, dtype=torch.float64), torch.randn(4, C, dtype=torch.float64)
+    lengths, masks = torch.randint(0, L + 1, (4, N)), torch.rand(4, N, L) < 0.6
+
+    def by_lengths(x, w, b, there):
+        return ours.instance_norm(x, weight=w, bias=b, lengths=there)
+
+    def by_mask(x, w, b, there):
+        return ours.instance_norm(x, weight=w, bias=b, mask=there)
+
+    for f, there in ((by_lengths, lengths), (by_mask, masks)):
+        same(torch.func.vmap(f)(xs, ws, bs, there), torch.stack([f(*row) for row in zip(xs, ws, bs, there)]))
+
+
+@pytest.mark.parametrize("inputs", ["lengths", "mask"])
+def test_export_of_what_is_there_as_an_input(inputs):
+    class Model(torch.nn.Module):
+        def forward(self, x, there):
+            return ours.instance_norm(x, weight=W, bias=B, **{inputs: there})
+
+    first, second = (
+        (torch.tensor([4, 6]), torch.tensor([0, 5]))
+        if inputs == "lengths"
+        else (torch.rand(N, L) < 0.5, torch.rand(N, L) < 0.5)
+    )
+    program = torch.export.export(Model(), (input_for("lengths"), first), strict=False)
+    x = input_for("lengths", 1)
+    same(program.module()(x, second), Model()(x, second))
 
 
 @extras
@@ -155,7 +233,14 @@ def test_moments_and_the_way_back(way):
         same((along, of_var), (x, 2 * var))
     elif way == "compile":
         torch.compiler.reset()
-        same(torch.compile(f, backend="aot_eager", fullgraph=True)(x), (back, var))
+        compiled = torch.compile(f, backend="aot_eager", fullgraph=True)
+        same(compiled(x), (back, var))
+
+        def g(f):
+            leaf = x.clone().requires_grad_()
+            return torch.autograd.grad(sum(t.pow(3).sum() for t in f(leaf)), leaf)
+
+        same(g(compiled), g(f))
     else:
         class Model(torch.nn.Module):
             def forward(self, x):

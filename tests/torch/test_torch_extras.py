@@ -276,7 +276,7 @@ def test_rank_2_with_extras_is_one_instance():
 
 @pytest.mark.parametrize("extra", [
     dict(lengths=torch.tensor([4, 7])), dict(mask=torch.rand(2, 3, L) < 0.5), dict(activation="gelu"),
-    dict(nan_policy="omit"), dict(data_format="NLC"), dict(moments=it.Moments(*(torch.full((2, 3), 2.0).double(),) * 3)),
+    dict(nan_policy="omit"), dict(data_format="NLC"), dict(weight_offset=1.0), dict(moments=it.Moments(*(torch.full((2, 3), 2.0).double(),) * 3)),
 ], ids=lambda e: next(iter(e)))
 def test_compiled(extra):
     torch.compiler.reset()

@@ -1,8 +1,9 @@
 """Gradients of instance_norm by the kernels.
 
 What is saved is the input, not the result, so that the result may be changed in place afterwards.
-First derivatives come from the kernels of the backward pass; without extras second ones do too. Beyond
-that they are taken through the formulas, so that every order is right.
+First derivatives come from the kernels of the backward pass, second ones from those of the double backward
+where they take the extras. Beyond that derivatives are taken through the formulas, so that every order is
+right.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._moments import Moments as ArrayMoments
 from . import _formulas, _kernels
 from ._call import Call
 from ._extras import NONE, Extras
@@ -126,13 +128,16 @@ class InstanceNormGradient(torch.autograd.Function):
         bias: Tensor | None,
         eps: float,
         use_input_stats: bool,
-        *needs: bool,
+        needs_input: bool,
+        needs_weight: bool,
+        needs_bias: bool,
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         ctx.save_for_backward(grad_output, input, weight)
         ctx.rest = moments, bias, eps, use_input_stats
         ctx.set_materialize_grads(False)
         return _kernels.backward_of_tensor(
-            grad_output, input, moments, weight, bias, eps, use_input_stats, *needs
+            grad_output, input, moments, weight, bias, eps, use_input_stats,
+            needs_input, needs_weight, needs_bias,
         )
 
     @staticmethod
@@ -148,9 +153,9 @@ class InstanceNormGradient(torch.autograd.Function):
         found: Sequence[Tensor | None] | None = None
         if not torch.is_grad_enabled() and not special():
             try:
-                found = _kernels.double_backward_of_tensor(
-                    to_input, to_weight, to_bias, grad_output, input, moments, weight, eps,
-                    use_input_stats, needs[0], needs[1], needs[3],
+                found = _kernels.double_backward(
+                    cotangents, grad_output, input, moments, weight, eps, not use_input_stats,
+                    (needs[0], needs[1], needs[3]),
                 )
             except (TypeError, ValueError):
                 pass  # exotic cotangents
@@ -209,9 +214,14 @@ class InstanceNormWithExtras(torch.autograd.Function):
         if lengths is not None or mask is not None:
             extras = extras._replace(lengths=lengths, mask=mask)
         grads: Sequence[Tensor | None] | None = None
-        if not torch.is_grad_enabled() and not special():
+        if not special():
             try:
-                grads = _by_kernels(ctx, input, weight, bias, extras, grad_output, *grad_moments)
+                if not torch.is_grad_enabled():
+                    grads = _by_kernels(ctx, input, weight, bias, extras, grad_output, *grad_moments)
+                elif grad_output is not None and all(g is None for g in grad_moments):
+                    grads = apply_gradient_with_extras(
+                        grad_output, input, weight, bias, ctx.moments, eps, extras, running, given
+                    )
             except (TypeError, ValueError):
                 pass  # an exotic grad_output: the formulas take all
         if grads is None:
@@ -226,7 +236,65 @@ class InstanceNormWithExtras(torch.autograd.Function):
         return gx, None, None, gw, gb, *[None] * 6
 
 
+class InstanceNormWithExtrasGradient(torch.autograd.Function):
+    """The backward of that as a function with gradients of its own, but those of moments."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        grad_output: Tensor,
+        input: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        moments: ArrayMoments,
+        eps: float,
+        extras: Extras,
+        running: bool,
+        given: bool,
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        ctx.save_for_backward(grad_output, input, weight, bias, extras.lengths, extras.mask)
+        ctx.rest = moments, eps, extras._replace(lengths=None, mask=None), running, given
+        ctx.set_materialize_grads(False)
+        needs = True, weight is not None and weight.requires_grad, bias is not None and bias.requires_grad
+        return _kernels.backward(
+            grad_output, input, moments, weight, bias, eps, running or given, extras, needs
+        )
+
+    @staticmethod
+    def backward(
+        ctx: Any, to_input: Tensor | None, to_weight: Tensor | None, to_bias: Tensor | None
+    ) -> Any:
+        cotangents = to_input, to_weight, to_bias
+        grad_output, input, weight, bias, lengths, mask = ctx.saved_tensors
+        moments, eps, extras, running, given = ctx.rest
+        extras = extras._replace(lengths=lengths, mask=mask)
+        if all(t is None for t in cotangents):
+            return (None,) * 9
+        needs = ctx.needs_input_grad
+        if _kernels.double_backward_takes(extras) and not (torch.is_grad_enabled() or special()):
+            try:
+                gg, gx, gw = _kernels.double_backward(
+                    cotangents, grad_output, input, moments, weight, eps, running or given,
+                    needs[:3], extras,
+                )
+                return gg, gx, gw, *[None] * 6
+            except (TypeError, ValueError):
+                pass  # exotic cotangents
+        constants = _kernels.tensors(moments) if running or given else None
+
+        def first(g: Tensor, *inputs: Tensor | None) -> tuple[Tensor, ...]:
+            def y(x: Tensor, w: Tensor | None, b: Tensor | None) -> tuple[Tensor]:
+                return (_formulas.normalize(x, w, b, eps, extras, constants, running)[0],)
+
+            return tuple(input.new_empty(0) if t is None else t for t in vjp(y, inputs, (g,)))
+
+        return *vjp(first, (grad_output, input, weight, bias), cotangents), *[None] * 5
+
+
 apply_with_extras: Callable[..., tuple[Tensor, ...]] = InstanceNormWithExtras.apply
+apply_gradient_with_extras: Callable[..., tuple[Tensor | None, ...]] = (
+    InstanceNormWithExtrasGradient.apply
+)
 
 
 def _by_kernels(
@@ -243,12 +311,13 @@ def _by_kernels(
     eps, _, running, given = ctx.rest
     gx = gw = gb = None
     if grad_output is not None:
-        m = ctx.moments
+        needs = ctx.needs_input_grad
         gx, gw, gb = _kernels.backward(
-            grad_output, input, m, weight, bias, eps, running or given, extras
+            grad_output, input, ctx.moments, weight, bias, eps, running or given, extras,
+            (needs[0], needs[3], needs[4]),
         )
-    if not (running or given or (grad_mean is None and grad_m2 is None)):
-        through = _formulas.moments_backward(
+    if ctx.needs_input_grad[0] and not (running or given or (grad_mean is None and grad_m2 is None)):
+        through = _kernels.moments_backward(
             input, _kernels.tensors(ctx.moments), grad_mean, grad_m2, extras
         )
         gx = through if gx is None else gx + through

@@ -14,8 +14,9 @@ from ._moments import Moments
 
 def _rows(op: str, shape: tuple[int, ...], moments: Moments | None) -> None:
     if moments is not None and tuple(moments.count.shape) != shape:
+        name = "m" if op == "denormalize" else "moments"
         raise ValueError(
-            f"[{op}] moments must have shape (N, C) = {shape}, got {tuple(moments.count.shape)}"
+            f"[{op}] {name} must have shape (N, C) = {shape}, got {tuple(moments.count.shape)}"
         )
 
 
@@ -67,4 +68,6 @@ def as_arrays(
             continue
         _parameter("denormalize", name, p, shape)
         if not _accepts.parameters(y.dtype, p, None, False):
-            raise ValueError(f"[denormalize] {name} does not fit {y.dtype}, got {p.dtype}")
+            dtype, got = (str(t.dtype).removeprefix("torch.") for t in (y, p))
+            either = "float32 or " if y.dtype in _accepts.HALVES else ""
+            raise ValueError(f"[denormalize] {name} must be {either}{dtype} for a {dtype} y, got {got}")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .._typing import Activation, DataFormat, NanPolicy
+from ._modes import readable
 
 NAN_POLICIES: tuple[str, ...] = get_args(NanPolicy)
 DATA_FORMATS: tuple[str, ...] = get_args(DataFormat)
@@ -45,6 +46,14 @@ def one_of(op: str, name: str, value: object, possible: tuple[str, ...]) -> None
         raise ValueError(f"[{op}] {name} must be {', '.join(names[:-1])} or {names[-1]}, got {got}")
 
 
+def _dtype(t: Tensor) -> str:
+    return str(t.dtype).removeprefix("torch.")
+
+
+def _shape(t: Tensor) -> tuple[int, ...]:
+    return tuple(t.shape)
+
+
 def check(op: str, input: Tensor, extras: Extras) -> None:
     """Checks what can be checked without looking at values. Raises ValueError or TypeError."""
     one_of(op, "nan_policy", extras.nan_policy, NAN_POLICIES)
@@ -57,13 +66,15 @@ def check(op: str, input: Tensor, extras: Extras) -> None:
             raise TypeError(f"[{op}] {name} must be a tensor, got {type(value).__name__}")
     if extras.lengths is not None and extras.mask is not None:
         raise ValueError(f"[{op}] lengths and mask are both given: give one of them")
+    name = "y" if op == "denormalize" else "input"
     if input.dim() < 2:
+        rows = "(L, C) or (N, L, C)" if extras.data_format == "NLC" else "(C, L) or (N, C, L)"
         raise ValueError(
-            f"[{op}] input must have at least 2 dimensions, got shape {tuple(input.shape)}"
+            f"[{op}] {name} must have at least 2 dimensions, {rows}, got shape {_shape(input)}"
         )
     if not input.dtype.is_floating_point or input.dtype.itemsize == 1:
         raise ValueError(
-            f"[{op}] input must be float16, bfloat16, float32 or float64, got {input.dtype}"
+            f"[{op}] {name} must be float16, bfloat16, float32 or float64, got {_dtype(input)}"
         )
 
 
@@ -90,6 +101,15 @@ def layout(input: Tensor, extras: Extras) -> Layout:
     return Layout(input.shape, extras.data_format == "NLC")
 
 
+def _in_range(op: str, lengths: Tensor, length: int) -> None:
+    wrong = (lengths < 0) | (lengths > length)
+    if bool(wrong.any()):
+        n = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"[{op}] lengths must be from 0 to L = {length}, got {int(lengths[n])} at n = {n}"
+        )
+
+
 def present(op: str, input: Tensor, extras: Extras) -> Tensor | None:
     """Which positions lengths or mask say are there: bool, (N, 1 or C, L); None means all."""
     batched = input.dim() > 2
@@ -100,21 +120,23 @@ def present(op: str, input: Tensor, extras: Extras) -> Tensor | None:
     if extras.lengths is not None:
         lengths = extras.lengths
         if lengths.dtype not in (torch.int32, torch.int64):
-            raise ValueError(f"[{op}] lengths must be int32 or int64, got {lengths.dtype}")
+            raise ValueError(f"[{op}] lengths must be int32 or int64, got {_dtype(lengths)}")
         if tuple(lengths.shape) != (n,):
             raise ValueError(
                 f"[{op}] lengths must have shape (N,) = ({n},), got {tuple(lengths.shape)}"
             )
         if len(space) != 1:
             raise ValueError(
-                f"[{op}] lengths needs an input of 2 or 3 dimensions, got shape {tuple(input.shape)}"
+                f"[{op}] lengths needs input of 2 or 3 dimensions, got shape {_shape(input)}"
             )
+        if readable(lengths):
+            _in_range(op, lengths, space[0])
         return (torch.arange(space[0], device=input.device) < lengths[:, None])[:, None]
     if extras.mask is None:
         return None
     mask = extras.mask
     if mask.dtype != torch.bool:
-        raise ValueError(f"[{op}] mask must be bool, got {mask.dtype}")
+        raise ValueError(f"[{op}] mask must be bool, got {_dtype(mask)}")
     none, one, every = (
         (n, *space),
         (n, *space, 1) if last else (n, 1, *space),

@@ -63,6 +63,13 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+def _refuse_nan(op: str, nan: Tensor) -> None:
+    rows = nan.any(-1)
+    if bool(rows.any()):
+        n, c = rows.nonzero()[0].tolist()
+        raise ValueError(f'[{op}] input has a NaN at n = {n}, c = {c}, and nan_policy is "raise"')
+
+
 def _rows_there(op: str, input: Tensor, extras: Extras) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The input as rows in wide arithmetic, where values count, and where there are any at all."""
     in_range = present(op, input, extras)
@@ -72,8 +79,8 @@ def _rows_there(op: str, input: Tensor, extras: Extras) -> tuple[Tensor, Tensor 
         number = ~rows.detach().isnan()
         if extras.nan_policy == "omit":
             there = number if in_range is None else number & in_range
-        elif not bool((number if in_range is None else number | ~in_range).all()):
-            raise ValueError(f"[{op}] input has a NaN, and nan_policy is 'raise'")
+        else:
+            _refuse_nan(op, ~number if in_range is None else ~number & in_range)
     return rows.to(_wide(input)), there, in_range
 
 

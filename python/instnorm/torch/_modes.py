@@ -37,6 +37,13 @@ def special() -> bool:
     return torch.compiler.is_compiling() or in_special_mode()
 
 
+def readable(tensor: torch.Tensor) -> bool:
+    """May its values be looked at: on the CPU, by nobody mapped, traced or compiled?"""
+    return tensor.device.type == "cpu" and not (
+        torch.compiler.is_compiling() or _transforms_active() or _dispatch_modes() or _tracing()
+    )
+
+
 def exporting() -> bool:
     """Inside torch.export?"""
     if _is_exporting is not None:

@@ -66,6 +66,12 @@ class Moments(NamedTuple):
                 f"[Moments.merge] shapes differ: {tuple(self.count.shape)} and "
                 f"{tuple(other.count.shape)}"
             )
+        if not torch.compiler.is_compiling():
+            from . import _ways  # which knows of Moments
+
+            merged = _ways.merge(self, other)
+            if merged is not None:
+                return merged
         # What lies in an empty operand, NaN too, must not reach the result.
         left, right = self.count != 0, other.count != 0
         both = left & right

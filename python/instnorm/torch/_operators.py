@@ -91,7 +91,7 @@ def _normalize_backward(
     gx, gw, gb = _kernels.backward(
         grad_output, input, Moments(count, mean, m2), weight, bias, eps, constant_moments, extras
     )
-    return gx, _none(input, gw), _none(input, gb)
+    return _none(input, gx), _none(input, gw), _none(input, gb)
 
 
 def _none(like: Tensor, gradient: Tensor | None) -> Tensor:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from . import _accepts, _checks, _compiled, _formulas, _kernels
+from . import _accepts, _checks, _compiled, _formulas, _kernels, _statistics
 from ._autograd import apply_plain, apply_with_extras
 from ._call import Call
 from ._extras import NONE, Extras, check
@@ -143,7 +143,6 @@ def normalize_and_moments(
 def _with_kernels(
     call: Call, extras: Extras, given: Moments | None, wanted: bool
 ) -> tuple[Tensor, Moments | None]:
-    given = None if given is None else given.detach()
     if torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in call.differentiable()
     ):
@@ -159,10 +158,21 @@ def moments(input: Tensor, extras: Extras) -> Moments:
     if torch.compiler.is_compiling():
         return _formulas.moments(input, extras)
     check("moments", input, extras)
-    graph = torch.is_grad_enabled() and input.requires_grad
-    if _accepts.plain(input, extras.lengths, extras.mask) and not special() and not graph:
-        return _kernels.moments(input, extras)
-    return _formulas.moments(input, extras)
+    if not _accepts.plain(input, extras.lengths, extras.mask) or special():
+        return _formulas.moments(input, extras)
+    if torch.is_grad_enabled() and input.requires_grad:
+        return _statistics.moments(input, extras)
+    return _kernels.moments(input, extras)
+
+
+def merge(a: Moments, b: Moments) -> Moments | None:
+    """By the kernels, in a tenth of the time; None where the formula must do it."""
+    tensors = (*a, *b)
+    if not _accepts.plain(*tensors) or special() or any(t.dtype != torch.float64 for t in tensors):
+        return None
+    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        return None
+    return _kernels.merge(a, b) if all(t.dim() == 2 for t in tensors) else None
 
 
 def denormalize(
@@ -170,8 +180,9 @@ def denormalize(
 ) -> Tensor:
     if not torch.compiler.is_compiling():
         tensors = (y, *m, weight, bias)
-        graph = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-        if _accepts.plain(*tensors) and not special() and not graph:
+        if _accepts.plain(*tensors) and not special():
+            if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
+                return _statistics.denormalize(y, *m, weight, bias, eps, extras)
             return _kernels.denormalize(y, m, weight, bias, eps, extras)
     check("denormalize", y, extras)
     _checks.as_arrays(y, m, weight, bias, extras)
