@@ -69,7 +69,7 @@ Plan make_plan(const Problem& p, const Machine& machine) {
 
   plan.columns = machine.vectors && !plan.dense && p.pass != Pass::double_backward &&
                  plan.split == Plan::Split::rows && !p.selects() &&
-                 !(p.g.defined() && (p.activation != Activation::none || !p.use_input_stats)) &&
+                 !(p.g.defined() && p.activation != Activation::none) &&
                  all_operands(p, [&](const Rows& rows) { return cpu::columns(rows, p.C, size); });
   if (plan.columns) plan.tile_rows = kTileRows;
 

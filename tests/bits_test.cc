@@ -344,6 +344,26 @@ TEST_P(EveryDType, SpecialRowsAmongColumnsAreAsDense) {
   }
 }
 
+// By constant moments x, which may be NaN, has no part in the gradient of the input.
+TEST_P(EveryDType, GradientsOfColumnsByConstantMomentsAreAsDense) {
+  const Dims shape{2, 20, 70};
+  Inputs rows = with_special_rows(GetParam(), shape);
+  Moments m = moments(inputs(GetParam(), shape).x.view());
+  m.count[3] = 1.0;  // its bias by definition
+  const auto gradient = [&](Inputs& in, bool in_place) {
+    Array dx(GetParam(), shape, in.out);
+    Array& out = in_place ? in.g : dx;
+    instance_norm_backward(in.x.view(), in.g.view(), m, {.grad_input = out.view()},
+                           {.use_input_stats = false});
+    return out.bits();
+  };
+  const std::vector<std::byte> dense = gradient(rows, false);
+  for (const bool in_place : {false, true}) {
+    Inputs columns = with_special_rows(GetParam(), shape, Pattern::channels_last);
+    EXPECT_EQ(gradient(columns, in_place), dense) << "in place " << in_place;
+  }
+}
+
 // What is too large for the caches is stored past them: one instance, in a batch of its copies.
 class Streamed : public testing::TestWithParam<std::tuple<DType, Pattern>> {};
 

@@ -353,7 +353,12 @@ void columns(const Call& call, const Tile& tile, const RowGradients& gradients,
       rows.sum_gx[i] += part_gx[i];
     }
   }
-  const bool all_fit = algebra(call, tile, gradients, rows), together = all_fit || !p.in_place;
+  bool all_fit = algebra(call, tile, gradients, rows);
+  for (std::int64_t i = 0; i < tile.count && !p.use_input_stats; ++i) {
+    if (!is_bias(rows.count[i], rows.m2[i] / rows.count[i], p.eps)) continue;
+    rows.fits[i] = all_fit = false;  // whatever x and g are
+  }
+  const bool together = all_fit || !p.in_place;
   if (p.y.defined() && together) {
     call.columns.backward(columns_to_read(p.g, tile, 0), columns_to_read(p.x, tile, 0),
                           columns_to_write(p.y, tile), tile.count, tile.n, rows.coefficients(0),

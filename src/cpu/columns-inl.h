@@ -316,6 +316,19 @@ HWY_INLINE void ColumnBackward(D d, const T* g, size_t g_step, const T* x, size_
       });
 }
 
+// p * g: x, which may be NaN, has no part in it.
+template <class D, class T>
+HWY_INLINE void ColumnScaled(D d, const T* g, size_t g_step, T* dx, size_t step, size_t count,
+                             size_t n, const double* factors, bool stream) {
+  const RowConstants<D> p(factors, count);
+  const Columns columns{count, g_step == count && step == count};
+  CombineColumns(
+      d, dx, step, columns, n, stream,
+      [&](const auto& reader, size_t l, size_t i, size_t row)
+          INSTNORM_INLINED { return hn::Mul(reader.Load(g + l * g_step + i), p.From(row)); },
+      [](size_t) {});
+}
+
 #endif
 
 }  // namespace instnorm::cpu::HWY_NAMESPACE

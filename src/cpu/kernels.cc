@@ -201,11 +201,13 @@ HWY_INLINE BackwardValue<D, G, T> BackwardOf(D d, const G* g, const T* x, const 
           Constant(d, k.r[at])};
 }
 
-// Has x a part in the gradient of all rows? Where it has none it may be NaN.
-HWY_INLINE bool AllTakeX(int64_t count, const BackwardColumns& k) {
-  bool all = true;
-  for (int64_t i = 0, at = 0; i < count; ++i, at += k.step) all &= k.q[at] != 0.0 || k.r[at] != 0.0;
-  return all;
+// Of how many rows has x a part in the gradient? Where it has none it may be NaN.
+HWY_INLINE int64_t RowsThatTakeX(int64_t count, const BackwardColumns& k) {
+  int64_t rows = 0;
+  for (int64_t i = 0, at = 0; i < count; ++i, at += k.step) {
+    rows += k.q[at] != 0.0 || k.r[at] != 0.0;
+  }
+  return rows;
 }
 
 template <class Compute, class G, class T>
@@ -213,7 +215,7 @@ void Backward(In g, In x, Out dx, int64_t count, int64_t n, const BackwardColumn
   const VectorOf<Compute> d;
   if constexpr (kCommon<Compute, T> && std::is_same_v<G, T>) {
     if (IsRun<decltype(d), T>(d, count, n, x.step, stream) && g.step == x.step &&
-        dx.step == x.step && AllTakeX(count, k)) {
+        dx.step == x.step && RowsThatTakeX(count, k) == count) {
       const G* of_g = Segment<G>(g, 0);
       const T* of_x = Segment<T>(x, 0);
       const auto value_of = [&](size_t i) INSTNORM_INLINED {
@@ -254,7 +256,7 @@ template <class Compute, class T>
 void BackwardSums(In g, In x, Out dx, int64_t count, int64_t n, const BackwardColumns& k,
                   bool stream, In next_g, In next_x, const double* centre, int64_t centre_step,
                   const GradientSumsOut& of_next) {
-  if (!AllTakeX(count, k)) {
+  if (RowsThatTakeX(count, k) != count) {
     Backward<Compute, T, T>(g, x, dx, count, n, k, stream);
     return Gradients<Compute, T, T>(next_g, next_x, count, n, centre, centre_step, of_next);
   }
@@ -330,6 +332,11 @@ void GradientsOfColumns(In g, In x, int64_t count, int64_t n, const double* cent
 template <class Compute, class T>
 void BackwardOfColumns(In g, In x, Out dx, int64_t count, int64_t n, const BackwardColumns& k,
                        bool stream) {
+  if (RowsThatTakeX(count, k) == 0) {
+    return ColumnScaled(VectorOf<Compute>(), Segment<T>(g, 0), Step<T>(g), Segment<T>(dx, 0),
+                        Step<T>(dx), static_cast<size_t>(count), static_cast<size_t>(n), k.p,
+                        stream);
+  }
   ColumnBackward(VectorOf<Compute>(), Segment<T>(g, 0), Step<T>(g), Segment<T>(x, 0), Step<T>(x),
                  Segment<T>(dx, 0), Step<T>(dx), static_cast<size_t>(count), static_cast<size_t>(n),
                  k, stream);

@@ -139,7 +139,7 @@ struct ColumnKernels {
                  Activation activation, bool stream) = nullptr;
   void (*sums)(In g, In x, std::int64_t count, std::int64_t n, const double* centre,
                const GradientSumsOut& out) = nullptr;
-  // Not for rows whose x has no part in it (k.q and k.r are 0 and x may be NaN).
+  // Where x, which may be NaN, has no part in some rows (k.q and k.r are 0), it has none in all.
   void (*backward)(In g, In x, Out dx, std::int64_t count, std::int64_t n, const BackwardColumns& k,
                    bool stream) = nullptr;
 };
