@@ -43,7 +43,9 @@ def suite(path, threads, quick):
     command = [path, "--benchmark_format=json"]
     if quick:
         command.append("--benchmark_filter=/L3/L=(40|1000)/")
-    environment = {**os.environ, "INSTNORM_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    # As callers have it: threads that wait spin for a while. Beside other libraries they would be in their way.
+    environment = {**os.environ, "INSTNORM_NUM_THREADS": str(threads)}
+    environment.pop("OMP_WAIT_POLICY", None)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     report = json.loads(done.stdout)
     wrong = [b for b in report["benchmarks"] if b.get("error_occurred")]
@@ -64,13 +66,13 @@ def print_suite(results):
     for t in threads:
         for name, value in results[t].items():
             what, dtype, layout, place, length, channels = name.split("/")
-            key = (what, dtype, layout, int(length[2:]))
-            row = rows.setdefault(key, {"C": channels[2:]})
-            row[place, t] = value
-    for (what, dtype, layout, length), row in rows.items():
+            # Where channels are last, C is as much of the shape as L; else it is what fits the place.
+            C = channels[2:] if layout == "NLC" else ""
+            rows.setdefault((what, dtype, layout, int(length[2:]), C), {})[place, t] = value
+    for (what, dtype, layout, length, C), row in rows.items():
         cells = " | ".join(f"{row[place, t]:.2f}" if (place, t) in row else ""
                            for place in places for t in threads)
-        print(f"| {what} | {dtype} | {layout} | {length} | {row['C']} | {cells} |")
+        print(f"| {what} | {dtype} | {layout} | {length} | {C} | {cells} |")
     print()
 
 
@@ -125,7 +127,7 @@ def draw(results, threads, path):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(9, 4.5), layout="constrained")
     names = list(next(iter(results.values())))
     for name in names:
         ours = name == "instnorm"
@@ -137,7 +139,7 @@ def draw(results, threads, path):
     axes.set_title(f"Instance norm of (N, 64, L), {BYTES // 1_000_000} MB of float32, {threads} threads")
     axes.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
     axes.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.savefig(path, dpi=110)
 
 

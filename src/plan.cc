@@ -9,9 +9,9 @@
 namespace instnorm {
 namespace {
 
-// A fork and join costs 1 to 2 us with threads at hand: the time in which one core copies about
-// this.
-constexpr std::int64_t kBytesPerThread = 128 * 1024;
+// A fork and join costs 1 to 6 us with threads at hand: with less than this for each thread, one of
+// them alone is faster (docs/performance.md).
+constexpr std::int64_t kBytesPerThread = 384 * 1024;
 
 // Above this much read and written, streaming stores pay; below, the reader of y finds it in the
 // cache. With more threads the break-even doubles (docs/performance.md).
