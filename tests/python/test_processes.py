@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import multiprocessing
 import os
 import subprocess
@@ -17,8 +16,8 @@ import pytest
 
 import instnorm
 
-HAS_TORCH = importlib.util.find_spec("torch") is not None
-needs_torch = pytest.mark.skipif(not HAS_TORCH, reason="needs PyTorch")
+# None where it is not there, by tests/conftest.py.
+needs_torch = pytest.mark.skipif(sys.modules.get("torch", True) is None, reason="needs PyTorch")
 # More than enough for several threads, so that OpenMP's are used.
 SHAPE = (64, 64, 500)
 # A hang is a failure; a slow machine is not.
