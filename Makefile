@@ -25,10 +25,17 @@ help:
 	@echo
 	@echo 'PRESET=ci turns warnings into errors; JOBS=1 builds on one core; PYTHON=python3.12 chooses.'
 
+PIP_INSTALL = $(VENV)/python -m pip install --quiet --disable-pip-version-check --no-compile
+
+.venv/test.stamp: requirements/frameworks.txt
+
 .venv/%.stamp: requirements/%.txt requirements/demo.txt
 	scripts/install_deps.sh build
 	$(PYTHON) -m venv .venv
-	$(VENV)/python -m pip install --quiet --disable-pip-version-check --no-compile -r $<
+	$(PIP_INSTALL) -r $<
+	@if [ $* = test ]; then \
+	  $(PIP_INSTALL) -r requirements/frameworks.txt || grep -v '^#' requirements/frameworks.txt | while read -r line; do \
+	    $(PIP_INSTALL) "$$line" || echo "not installed, tests that need it are skipped: $$line"; done; fi
 	touch $@
 
 # What needs no Python, so that it can be built while pip works.

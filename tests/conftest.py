@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
 import subprocess
 import sys
@@ -10,6 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+# Without PyTorch the folder tests/torch would be taken for a package of that name.
+_found = importlib.util.find_spec("torch") if sys.modules.get("torch", True) is not None else None
+if _found is None or _found.origin is None:
+    sys.modules["torch"] = None  # type: ignore[assignment]
 
 Mypy = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
-import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from optional import optional
 
 import instnorm
+
+torch = optional("torch")
 
 X = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 M = instnorm.moments(X)
@@ -22,7 +23,7 @@ def read_only() -> np.ndarray:
 
 
 def fake() -> torch.Tensor:
-    with FakeTensorMode():
+    with torch._subclasses.fake_tensor.FakeTensorMode():
         return torch.empty(2, 3, 4)
 
 

@@ -16,6 +16,8 @@ import pytest
 
 import instnorm
 
+# None where it is not there, by tests/conftest.py.
+needs_torch = pytest.mark.skipif(sys.modules.get("torch", True) is None, reason="needs PyTorch")
 # More than enough for several threads, so that OpenMP's are used.
 SHAPE = (64, 64, 500)
 # A hang is a failure; a slow machine is not.
@@ -112,16 +114,17 @@ FORK = """
     "use",
     [
         "instnorm.instance_norm(x)",
-        "import torch; torch.nn.functional.gelu(torch.from_numpy(x))",
+        pytest.param("import torch; torch.nn.functional.gelu(torch.from_numpy(x))", marks=needs_torch),
         "",
     ],
     ids=["after use", "after PyTorch's use", "before use"],
 )
-@pytest.mark.parametrize("first", ["", "import torch"], ids=["alone", "PyTorch first"])
+@pytest.mark.parametrize("first", ["", pytest.param("import torch", marks=needs_torch)], ids=["alone", "PyTorch first"])
 def test_a_fork_does_not_hang(first, use):
     assert run(FORK.format(first=first, shape=SHAPE, use=use, patience=PATIENCE)) == "0"
 
 
+@needs_torch
 @pytest.mark.parametrize("order", ["torch, instnorm", "instnorm, torch"])
 def test_one_openmp_runtime_beside_pytorch(order):
     program = f"""
@@ -140,10 +143,12 @@ def test_one_openmp_runtime_beside_pytorch(order):
     assert run(program) == "1"
 
 
+@needs_torch
 def test_pytorch_before_its_exchange_api():
     program = """
         import torch
-        del torch.Tensor.__dlpack_c_exchange_api__  # as before 2.10
+        if hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
+            del torch.Tensor.__dlpack_c_exchange_api__  # as before 2.10
         import instnorm
         for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
             x = torch.randn(4, 3, 40).to(dtype).transpose(0, 1)

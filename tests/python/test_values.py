@@ -5,12 +5,14 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optional import optional
 from reference import DTYPES, assert_close, moments, normalize, wide
 
 import instnorm
+
+torch = optional("torch")
 
 SHAPES = [(3, 40), (1, 7), (2, 3, 40), (20, 10, 41), (5, 1, 2), (1, 1, 5000), (2, 3, 4, 5), (2, 2, 3, 2, 5)]
 

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+try:
+    import torch
+except ImportError:
+    torch = None  # type: ignore[assignment]
+
 # Inductor would precompile PyTorch's headers, which takes longer than the few kernels here.
 os.environ.setdefault("TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS", "0")
-torch = pytest.importorskip("torch")
+
+
+class WithoutPyTorch(pytest.Module):
+    def collect(self) -> list[pytest.Item]:
+        pytest.skip("needs PyTorch", allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    return WithoutPyTorch.from_parent(parent, path=module_path) if torch is None else None
 
 
 @pytest.fixture(autouse=True)

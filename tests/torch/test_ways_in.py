@@ -13,6 +13,7 @@ import warnings
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.autograd import forward_ad
 from torch.utils import checkpoint
 
 import instnorm.torch as it
@@ -168,20 +169,82 @@ def test_compile_raises_pytorchs_errors():
         f(torch.randn(2, 3, 5), weight=torch.ones(4))
 
 
-@pytest.mark.parametrize("transform", ["grad", "vmap", "jvp"])
+def compiled_transforms(norm):
+    """What torch.compile takes of torch.func, with the layer inside. Of PyTorch's own it does not take a jvp with
+    a weight, and vjp of jvp is silently wrong."""
+    func = torch.func
+    tangent = torch.linspace(-1, 1, 36, dtype=torch.float64).reshape(2, 3, 6)
+    w, b = torch.tensor([1.0, -2.0, 0.5]).double(), torch.tensor([0.0, 1.0, -1.0]).double()
+
+    def f(x):
+        return norm(x, weight=w, bias=b)
+
+    def loss(x):
+        return (f(x) * tangent.cos()).pow(3).sum()
+
+    return {
+        "grad": func.grad(loss),
+        "vmap": lambda x: func.vmap(f)(torch.stack([x, x * 2])),
+        "vmap of grad": lambda x: func.vmap(func.grad(loss))(torch.stack([x, x.exp()])),
+        "jvp": lambda x: func.jvp(f, (x,), (tangent,))[1],
+        "grad of grad": func.grad(lambda x: func.grad(loss)(x).square().sum()),
+        "forward over reverse": lambda x: func.jvp(func.grad(loss), (x,), (tangent,))[1],
+        "reverse over forward": func.grad(lambda x: func.jvp(f, (x,), (tangent,))[1].square().sum()),
+        "grad of grad of grad": func.grad(lambda x: func.grad(lambda y: func.grad(loss)(y).square().sum())(x).sin().sum()),
+        "per-sample gradients of the weight": lambda x: func.vmap(
+            func.grad(lambda w, x: norm(x, weight=w).pow(3).sum()), in_dims=(None, 0)
+        )(w, torch.stack([x, x.exp()])),
+    }
+
+
+@pytest.mark.parametrize("transform", compiled_transforms(ours.instance_norm))
 def test_compile_of_transforms(transform):
     torch.compiler.reset()
     x = torch.randn(2, 3, 6, dtype=torch.float64)
+    compiled = torch.compile(compiled_transforms(ours.instance_norm)[transform], backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), compiled_transforms(oracle.normalize)[transform](x))
 
-    def f(norm):
-        if transform == "grad":
-            return lambda x: torch.func.grad(lambda x: norm(x).pow(3).sum())(x)
-        if transform == "vmap":
-            return lambda x: torch.func.vmap(norm)(torch.stack([x, x * 2]))
-        return lambda x: torch.func.jvp(norm, (x,), (x * x,))[1]
 
-    compiled = torch.compile(f(ours.instance_norm), backend="aot_eager", fullgraph=True)
-    torch.testing.assert_close(compiled(x), f(oracle.normalize)(x))
+def test_inductor_of_transforms():
+    torch.compiler.reset()
+    x, transform = torch.randn(2, 3, 6, dtype=torch.float64), "forward over reverse"
+    compiled = torch.compile(compiled_transforms(ours.instance_norm)[transform], fullgraph=True)
+    torch.testing.assert_close(compiled(x), compiled_transforms(oracle.normalize)[transform](x))
+
+
+@pytest.mark.parametrize("options", [{}, {"lengths": torch.tensor([6, 4])}], ids=["plain", "lengths"])
+def test_compiled_and_called_with_dual_numbers(options):
+    """The operators carry no tangents: a level of forward mode around the call is seen, also after a call without."""
+    torch.compiler.reset()
+    x, tangent, w = (torch.randn(*shape, dtype=torch.float64) for shape in ((2, 3, 6), (2, 3, 6), (3,)))
+
+    def definition(x):
+        if not options:
+            return oracle.normalize(x, w)
+        short = torch.nn.functional.pad(oracle.normalize(x[1:, :, :4], w), (0, 2))
+        return torch.cat([oracle.normalize(x[:1], w), short])
+
+    compiled = torch.compile(lambda x: ours.instance_norm(x, weight=w, **options), backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), definition(x))
+    with forward_ad.dual_level():
+        _, found = forward_ad.unpack_dual(compiled(forward_ad.make_dual(x, tangent)))
+    assert found is not None
+    torch.testing.assert_close(found, torch.func.jvp(definition, (x,), (tangent,))[1])
+    torch.testing.assert_close(compiled(x), definition(x))
+
+
+def test_compiled_and_differentiated_twice():
+    """By the backend that leaves it to autograd; AOTAutograd differentiates once and says so."""
+    torch.compiler.reset()
+    tensors = [torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((2, 3, 6), (3,), (3,))]
+    g = torch.randn(2, 3, 6, dtype=torch.float64)
+
+    def second(f):
+        first = torch.autograd.grad((f(*tensors) * g).sin().sum(), tensors, create_graph=True)
+        return torch.autograd.grad(sum(t.square().sum() for t in first), tensors)
+
+    compiled = torch.compile(lambda x, w, b: ours.instance_norm(x, weight=w, bias=b), backend="eager", fullgraph=True)
+    torch.testing.assert_close(second(compiled), second(oracle.normalize))
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -15,13 +15,13 @@ from . import (
 )
 from ._call import Call
 from ._extras import Extras
-from ._modes import exporting
+from ._modes import differentiating_forward, exporting
 from ._moments import Moments
 
 
 def possible() -> bool:
-    """Can the operators be used here? They carry no transforms, and nobody else has them."""
-    return not exporting() and not torch._C._are_functorch_transforms_active()
+    """Can the operators be used here? They carry no transforms or tangents, and nobody else has them."""
+    return not exporting() and not differentiating_forward()
 
 
 def normalize_and_moments(

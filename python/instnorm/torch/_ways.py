@@ -19,7 +19,14 @@ from . import _accepts, _checks, _compiled, _formulas, _kernels, _statistics
 from ._autograd import apply_plain, apply_with_extras
 from ._call import Call
 from ._extras import NONE, Extras, check
-from ._modes import _dispatch_modes, _tracing, _transforms_active, differentiating_forward, special
+from ._modes import (
+    _dispatch_modes,
+    _tracing,
+    _transforms_active,
+    differentiating_forward,
+    exporting,
+    special,
+)
 from ._moments import Moments
 
 
@@ -71,13 +78,11 @@ def normalize(
 def _compiling(call: Call) -> Tensor:
     if _accepts.per_instance(call.weight, call.bias):
         return normalize_and_moments(call, NONE, None)[0]
-    if (
-        _compiled.possible()
-        and _accepts.plain(*call.tensors())
-        and _accepts.numbers(call)
-        and _accepts.call(call, call.use_input_stats)
-    ):
-        return _compiled.normalize_and_moments(call, NONE, None)[0]
+    if not exporting() and _accepts.numbers(call) and _accepts.call(call, call.use_input_stats):
+        if _compiled.possible() and _accepts.plain(*call.tensors()):
+            return _compiled.normalize_and_moments(call, NONE, None)[0]
+        if differentiating_forward() and call.input.device.type == "cpu":
+            return _formulas.instance_norm(call, NONE, None)[0]
     return F.instance_norm(*call)
 
 

@@ -1,0 +1,25 @@
+"""Frameworks that may not be there: a test that uses one that is not is skipped, the others of its file run."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, NoReturn
+
+import pytest
+
+
+class _Missing:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> NoReturn:
+        if attribute.startswith("__"):  # looked for by pytest
+            raise AttributeError(attribute)
+        pytest.skip(f"needs the package {self._name}")
+
+
+def optional(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return _Missing(name.partition(".")[0])
