@@ -19,17 +19,18 @@
 #include <vector>
 
 #include "bench_check.h"
+#include "bench_contest.h"
 #include "bench_limit.h"
 
 namespace instnorm {
 namespace {
 
+using cli::Contestant;
 using cli::kLoops;
 using cli::Loop;
 
 constexpr double kEps = 1e-5;
 constexpr int kRounds = 15;
-constexpr double kOneRun = 100e-6;  // what takes less is repeated: the clock costs 20 to 50 ns
 
 enum class What { forward, backward, forward_and_read };
 
@@ -113,24 +114,6 @@ double read_all(const Tensor& t) {
   return sums[0];
 }
 
-struct Contestant {
-  std::function<void()> once;
-  int repeat = 1;
-  std::vector<double> seconds{};
-
-  double run() const {
-    const auto start = std::chrono::steady_clock::now();
-    for (int i = 0; i < repeat; ++i) once();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / repeat;
-  }
-  double median() const {
-    std::vector<double> sorted = seconds;
-    const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
-    std::nth_element(sorted.begin(), middle, sorted.end());
-    return *middle;
-  }
-};
-
 void measure(benchmark::State& state, const Case& c) {
   const Tensor x = signal(c.shape(), c.dtype, 1), g = signal(c.shape(), c.dtype, 2);
   Tensor y(c.shape(), c.dtype);
@@ -177,14 +160,9 @@ void measure(benchmark::State& state, const Case& c) {
       if (threads == 1) break;
     }
   }
-  for (Contestant& k : all) {
-    k.run();  // pages, caches and threads are there afterwards
-    k.repeat = static_cast<int>(std::clamp(kOneRun / std::max(k.run(), 1e-9), 1.0, 10000.0));
-  }
+  cli::warm_up(all);
   for (auto _ : state) {
-    for (int round = 0; round < kRounds; ++round) {
-      for (Contestant& k : all) k.seconds.push_back(k.run());
-    }
+    for (int round = 0; round < kRounds; ++round) cli::time_once(all);
     state.SetIterationTime(all[0].median());
   }
   benchmark::DoNotOptimize(sink);

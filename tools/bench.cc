@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "bench_check.h"
+#include "bench_contest.h"
 #include "bench_limit.h"
 #include "commands.h"
 #include "dtype.h"
@@ -25,7 +26,6 @@ namespace {
 constexpr double kEps = 1e-5;
 constexpr double kSeconds = 0.5;  // for each shape
 constexpr std::size_t kMinRuns = 7;
-constexpr double kOneRun = 100e-6;  // what takes less is repeated: the clock costs 20 to 50 ns
 
 using Shape = std::array<std::int64_t, 3>;
 
@@ -51,34 +51,12 @@ Tensor signal(const Shape& shape, DType dtype, std::uint64_t seed) {
   return t;
 }
 
-struct Contestant {
-  std::function<void()> once;
-  int repeat = 1;
-  std::vector<double> seconds{};
-
-  double run() const {
-    const auto start = std::chrono::steady_clock::now();
-    for (int i = 0; i < repeat; ++i) once();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / repeat;
-  }
-  double median() const {
-    std::vector<double> sorted = seconds;
-    const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
-    std::nth_element(sorted.begin(), middle, sorted.end());
-    return *middle;
-  }
-};
-
-// All contestants in turn, so that what else the machine does hits them alike.
 void time_interleaved(std::vector<Contestant>& all) {
-  for (Contestant& c : all) {
-    c.run();  // pages, caches and threads are there afterwards
-    c.repeat = static_cast<int>(std::clamp(kOneRun / std::max(c.run(), 1e-9), 1.0, 10000.0));
-  }
+  warm_up(all);
   const auto start = std::chrono::steady_clock::now();
   while (all[0].seconds.size() < kMinRuns ||
          std::chrono::steady_clock::now() - start < std::chrono::duration<double>(kSeconds)) {
-    for (Contestant& c : all) c.seconds.push_back(c.run());
+    time_once(all);
   }
 }
 
