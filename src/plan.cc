@@ -34,6 +34,14 @@ bool all_operands(const Problem& p, const Predicate& holds) {
   return true;
 }
 
+// A streaming store needs an address that is whole vectors, which one between elements never is.
+bool aligned(const Rows& rows, std::int64_t size) {
+  if (!rows.defined()) return true;
+  const auto address = reinterpret_cast<std::uintptr_t>(rows.row(0, 0));
+  return address % static_cast<std::uintptr_t>(size) == 0 && rows.stride_n % size == 0 &&
+         rows.stride_c % size == 0;
+}
+
 }  // namespace
 
 Plan make_plan(const Problem& p, const Machine& machine) {
@@ -80,6 +88,8 @@ Plan make_plan(const Problem& p, const Machine& machine) {
     plan.why_stores = "in place";
   } else if (!plan.dense && !plan.columns) {
     plan.why_stores = "rows are copied";
+  } else if (!aligned(p.y, size) || !aligned(p.grad_g, size)) {
+    plan.why_stores = "elements are not aligned";
   } else if (plan.bytes < stream_from) {
     plan.why_stores = "the output may stay in the cache";
   } else {

@@ -31,30 +31,41 @@ constexpr size_t kLineBytes = 64;
 template <bool kLong, class D, class T, class Value>
 HWY_INLINE void Combine(D d, T* y, size_t n, bool stream, const Value& value) {
   const size_t lanes = hn::Lanes(d);
+  // Whole cache lines only are streamed: a line that is streamed in part, and stored in part by the
+  // row beside it, goes to memory several times. That halved the speed of rows that do not begin
+  // with a line.
+  constexpr size_t per_line = kLineBytes / sizeof(T);
+  const size_t before = (kLineBytes - reinterpret_cast<uintptr_t>(y) % kLineBytes) % kLineBytes;
+  const size_t head = stream ? std::min(n, before / sizeof(T)) : 0;
+  const size_t end = stream ? head + (n - head) / per_line * per_line : head;
   size_t i = 0;
-  // The end of the row as a whole vector that overlaps the one before it. Taken first, since y may
-  // be what it reads; not when streaming, which would not store into a line twice.
-  [[maybe_unused]] hn::Vec<D> end_of_row;
-  const bool overlap = !kLong && !stream && n > lanes;
-  if constexpr (!kLong) {
+  if constexpr (kLong) {
+    while (i < n) {
+      const size_t here = std::min(lanes, (i < head ? head : i < end ? end : n) - i);
+      if (here < lanes) {
+        StorePartAs(d, value(Part<D>{here}, i), y + i, here);
+      } else {
+        const auto v = value(Whole<D>(), i);
+        if (i >= head && i < end) {
+          StreamAs(d, v, y + i);
+        } else {
+          StoreAs(d, v, y + i);
+        }
+      }
+      i += here;
+    }
+  } else {
+    // The end of the row as a whole vector that overlaps the one before it. Taken first, since y
+    // may be what it reads; not when streaming, which would not store into a line twice.
+    hn::Vec<D> end_of_row;
+    const bool overlap = !stream && n > lanes;
     if (overlap) end_of_row = value(Whole<D>(), n - lanes);
-  }
-  if constexpr (!kLong) {
     if (stream) {
-      // Whole cache lines only: a line that is streamed in part, and stored in part by the row
-      // beside it, goes to memory several times. That halved the speed of rows that do not begin
-      // with a line.
-      const size_t before = (kLineBytes - reinterpret_cast<uintptr_t>(y) % kLineBytes) % kLineBytes;
-      const size_t head = std::min(n, before / sizeof(T));
       for (; i + lanes <= head; i += lanes) StoreAs(d, value(Whole<D>(), i), y + i);
       if (i < head) StorePartAs(d, value(Part<D>{head - i}, i), y + i, head - i);
       i = head;
-      constexpr size_t per_line = kLineBytes / sizeof(T);
-      const size_t end = head + (n - head) / per_line * per_line;
       for (; i + lanes <= end; i += lanes) StreamAs(d, value(Whole<D>(), i), y + i);
     }
-  }
-  if constexpr (!kLong) {
     // Four at a time, so that four loads are under way before the first store.
     for (; i + 4 * lanes <= n; i += 4 * lanes) {
       const auto v0 = value(Whole<D>(), i);
@@ -66,12 +77,10 @@ HWY_INLINE void Combine(D d, T* y, size_t n, bool stream, const Value& value) {
       StoreAs(d, v2, y + i + 2 * lanes);
       StoreAs(d, v3, y + i + 3 * lanes);
     }
-  }
-  for (; i + lanes <= n; i += lanes) StoreAs(d, value(Whole<D>(), i), y + i);
-  if constexpr (!kLong) {
+    for (; i + lanes <= n; i += lanes) StoreAs(d, value(Whole<D>(), i), y + i);
     if (overlap) return StoreAs(d, end_of_row, y + n - lanes);
+    if (i < n) StorePartAs(d, value(Part<D>{n - i}, i), y + i, n - i);
   }
-  if (i < n) StorePartAs(d, value(Part<D>{n - i}, i), y + i, n - i);
 }
 
 // The same of one row in steps, as the work beside the sums of another of the same n. It stores

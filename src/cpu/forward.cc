@@ -31,10 +31,11 @@ AffineColumns columns(const AffineCoefficients& k) { return {&k.centre, &k.a, &k
 void combine(const Call& call, bool wide, In x, Out y, std::int64_t count, std::int64_t n,
              const AffineColumns& k) {
   const Kernels& kernels = call.kernels(wide);
+  const bool stream = call.plan.stream && call.plan.dense;
   if (call.problem.activation == Activation::none) {
-    kernels.affine(x, y, count, n, k, call.plan.stream && call.plan.dense);
+    kernels.affine(x, y, count, n, k, stream);
   } else {
-    kernels.activated(x, y, count, n, k, call.problem.activation);
+    kernels.activated(x, y, count, n, k, call.problem.activation, stream);
   }
 }
 

@@ -177,14 +177,14 @@ HWY_INLINE void StoreAs(D d, hn::Vec<D> v, T* p) {
   }
 }
 
-// Past the caches, where there is such a store; p is aligned to what is written. Not for doubles
-// that are written as a smaller type.
+// Past the caches, where there is such a store; p is aligned to what is written. Doubles that are
+// written as a smaller type are rare rows.
 template <class D, class T>
 HWY_INLINE void StreamAs(D d, hn::Vec<D> v, T* p) {
   if constexpr (std::is_same_v<hn::TFromD<D>, T>) {
     hn::Stream(v, d, p);
-  } else if constexpr (hn::MaxLanes(D()) * sizeof(T) < 16) {
-    StoreAs(d, v, p);  // no instruction set streams less than 16 bytes
+  } else if constexpr (sizeof(hn::TFromD<D>) == 8 || hn::MaxLanes(D()) * sizeof(T) < 16) {
+    StoreAs(d, v, p);  // and no instruction set streams less than 16 bytes
   } else {
     hn::Stream(Narrowed<T>(d, v), hn::Rebind<uint16_t, D>(), reinterpret_cast<uint16_t*>(p));
   }

@@ -143,10 +143,10 @@ constexpr AffineMomentsKernel AffineMomentsOf() {
 }
 
 template <class Compute, class T>
-void Activated(In x, Out y, int64_t count, int64_t n, const AffineColumns& k,
-               Activation activation) {
+void Activated(In x, Out y, int64_t count, int64_t n, const AffineColumns& k, Activation activation,
+               bool stream) {
   WithActivation(activation, [&](auto act) HWY_ATTR {
-    AffineWith<decltype(act), Compute, T>(x, y, count, n, k, false);
+    AffineWith<decltype(act), Compute, T>(x, y, count, n, k, stream);
   });
 }
 

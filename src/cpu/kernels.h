@@ -62,7 +62,7 @@ using AffineMomentsKernel = void (*)(In x, Out y, std::int64_t count, std::int64
                                      const MomentSums& of_next);
 // The activation of that, which is not none.
 using ActivatedKernel = void (*)(In x, Out y, std::int64_t count, std::int64_t n,
-                                 const AffineColumns& k, Activation activation);
+                                 const AffineColumns& k, Activation activation, bool stream);
 // h = g * slope of the activation at (x - centre) * a + b, in the compute type: segment i is at h +
 // i * n elements.
 using SlopeKernel = void (*)(In g, In x, void* h, std::int64_t count, std::int64_t n,
