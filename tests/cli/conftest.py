@@ -1,4 +1,4 @@
-"""The command under test: INSTNORM_BUILD_DIR names its build, by default build/test."""
+"""The command under test: INSTNORM_COMMAND, or that of the build which INSTNORM_BUILD_DIR names, by default build/test."""
 
 import os
 import pathlib
@@ -12,7 +12,7 @@ BUILD = pathlib.Path(os.environ.get("INSTNORM_BUILD_DIR", ROOT / "build" / "test
 
 @pytest.fixture(scope="session")
 def binary():
-    path = BUILD / "tools" / "instnorm"
+    path = pathlib.Path(os.environ.get("INSTNORM_COMMAND", BUILD / "tools" / "instnorm"))
     assert path.exists(), f"{path} is not there: build it, or set INSTNORM_BUILD_DIR"
     return str(path)
 

@@ -72,3 +72,9 @@ def test_the_wheel_works_where_nothing_else_is(wheel, tmp_path, record_property)
     for way, out in (([scripts / "instnorm"], "a.npy"), ([python, "-m", "instnorm"], "b.npy")):
         run([*way, "apply", "x.npy", out], **bare)
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+    # Tests of the command, with the one that was installed: what a program started by Python could get wrong.
+    command = {**os.environ, "INSTNORM_COMMAND": str(scripts / "instnorm"), "INSTNORM_BUILD_DIR": str(BUILD)}
+    done = run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist",
+                "-k", "closed_pipe or info or version or help", ROOT / "tests" / "cli" / "test_cli_usage.py"],
+               env=command, cwd=ROOT)
+    assert " passed" in done and "failed" not in done

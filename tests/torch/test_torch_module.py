@@ -9,6 +9,8 @@ import warnings
 
 import pytest
 import torch
+from torch import nn
+from torch.nn.utils import prune
 
 import instnorm.torch as it
 from torch_oracle import available
@@ -162,3 +164,55 @@ def test_no_warning_but_pytorchs():
         warnings.simplefilter("error")
         it.InstanceNorm1d(3)(torch.randn(2, 3, 8))
         it.LazyInstanceNorm1d()(torch.randn(2, 3, 8))
+
+
+def test_pruning():
+    mine, theirs = it.InstanceNorm1d(6, affine=True), nn.InstanceNorm1d(6, affine=True)
+    with torch.no_grad():
+        mine.weight.copy_(torch.arange(1.0, 7.0))
+        theirs.load_state_dict(mine.state_dict())
+    for layer in (mine, theirs):
+        prune.l1_unstructured(layer, "weight", amount=0.5)
+    x = torch.randn(2, 6, 50)
+    assert mine.weight.eq(0).sum() == 3
+    torch.testing.assert_close(mine(x), theirs(x), rtol=1e-5, atol=2e-6)
+    mine(x).square().mean().backward()
+    theirs(x).square().mean().backward()
+    torch.testing.assert_close(mine.weight_orig.grad, theirs.weight_orig.grad, rtol=1e-5, atol=2e-6)
+    for layer in (mine, theirs):
+        prune.remove(layer, "weight")
+    assert list(mine.state_dict()) == list(theirs.state_dict())
+
+
+def test_autocast_behind_a_convolution():
+    conv = nn.Conv1d(3, 6, 5)
+    mine, theirs = it.InstanceNorm1d(6, affine=True), nn.InstanceNorm1d(6, affine=True)
+    x = torch.randn(2, 3, 80)
+    outcomes = []
+    for layer in (mine, theirs):
+        conv.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            middle = conv(x)
+            y = layer(middle)
+        y.float().square().mean().backward()
+        outcomes.append((middle.dtype, y.dtype, y, conv.weight.grad.clone(), layer.weight.grad))
+    (mine_in, mine_out, *values), (their_in, their_out, *wanted) = outcomes
+    assert (mine_in, mine_out) == (their_in, their_out)
+    for value, want in zip(values, wanted):
+        # Two roundings to 8 bits of values up to 4.
+        torch.testing.assert_close(value.float(), want.float(), rtol=2**-6, atol=2**-6)
+
+
+def test_autograd_keeps_the_input_and_no_copy_of_it():
+    x = torch.randn(4, 6, 500, requires_grad=True)
+    for layer in (it.InstanceNorm1d(6, affine=True), it.InstanceNorm1d(6, affine=True, track_running_stats=True)):
+        saved = []
+
+        def keep(tensor, saved=saved):
+            saved.append(tensor)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            layer(x).sum().backward()
+        large = [t for t in saved if t.numel() >= x.numel()]
+        assert large and all(t.data_ptr() == x.data_ptr() for t in large)
