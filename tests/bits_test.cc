@@ -4,6 +4,7 @@
 #include <instnorm/functional.h>
 #include <instnorm/runtime.h>
 
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -22,7 +23,9 @@ namespace {
 INSTANTIATE_TEST_SUITE_P(Bits, EveryDType, kEveryDType, kDTypeName);
 
 // As numbers are compared, NaN differs from itself.
-bool same_bits(double a, double b) { return std::memcmp(&a, &b, sizeof a) == 0; }
+bool same_bits(double a, double b) {
+  return std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b);
+}
 
 class Threads {
  public:
