@@ -377,7 +377,7 @@ class Backward {
   Backward(const Call& call, const RowGradients& gradients) : call_(call), gradients_(gradients) {}
 
   void of_tile(const Tile& tile) {
-    if (!call_.plan.columns) return short_rows(tile);
+    if (!call_.plan.columns) return tiles_.take(tile);
     columns(call_, tile, gradients_, [&](Row row) { of_row(row); });
   }
 
@@ -394,8 +394,7 @@ class Backward {
 
   void finish() {
     finish_row(nullptr, nullptr);
-    if (tile_waits_) tiles_[last_].finish(gradients_, nullptr);
-    tile_waits_ = false;
+    tiles_.finish();
   }
 
  private:
@@ -411,24 +410,9 @@ class Backward {
                            of_next);
   }
 
-  void short_rows(const Tile& tile) {
-    ShortRows& next = tiles_[1 - last_];
-    next.read(tile);
-    if (tile_waits_) {
-      tiles_[last_].finish(gradients_, &next);
-    } else {
-      next.sum();
-    }
-    last_ = 1 - last_;
-    tile_waits_ = true;
-    if (!call_.plan.overlap) finish();
-  }
-
   const Call& call_;
   const RowGradients& gradients_;
-  ShortRows tiles_[2] = {ShortRows(call_), ShortRows(call_)};
-  int last_ = 0;
-  bool tile_waits_ = false;
+  TilesInTurn<ShortRows, RowGradients> tiles_{call_, gradients_};
   Row row_{};
   GradientSums sums_;
   bool wide_ = false;

@@ -88,21 +88,22 @@ RowMoments plain_moments(Rows& rows, std::int64_t i, std::int64_t n) {
 // A tile of short rows on its way: read, summed, combined and written.
 class ShortRows {
  public:
-  void read(const Call& call, const Tile& tile) {
-    call_ = &call;
+  explicit ShortRows(const Call& call) : call_(call) {}
+
+  void read(const Tile& tile) {
     tile_ = tile;
-    const Problem& p = call.problem;
+    const Problem& p = call_.problem;
     x_ = read_tile(p.x, tile, size_of(p.dtype), x_buffer_);
     y_ = p.y.defined() ? tile_to_write(p.y, tile, size_of(p.dtype), y_buffer_) : Out{};
   }
 
   void sum() {
-    if (call_->problem.own_statistics()) sum(0);
+    if (call_.problem.own_statistics()) sum(0);
   }
 
   // What is left; and beside it the sums of the next tile, if there is one.
   void finish(const MomentsOut& out, ShortRows* next) {
-    const Problem& p = call_->problem;
+    const Problem& p = call_.problem;
     if (combine(out, next)) {
       next = nullptr;
     }
@@ -114,20 +115,20 @@ class ShortRows {
 
  private:
   void sum(std::int64_t first) {
-    call_->common.moments(segment(x_, first), tile_.count - first, tile_.n, 1.0,
-                          rows_.sums().at(first));
+    call_.common.moments(segment(x_, first), tile_.count - first, tile_.n, 1.0,
+                         rows_.sums().at(first));
   }
 
   // Returns whether the next tile is summed.
   bool combine(const MomentsOut& out, ShortRows* next) {
-    const Problem& p = call_->problem;
+    const Problem& p = call_.problem;
     if (!p.own_statistics()) {
       each_row_of(p, tile_, [&](Row row, std::int64_t i) {
-        single_row(*call_, row, segment(x_, i), segment(y_, i), tile_.n, nullptr, out);
+        single_row(call_, row, segment(x_, i), segment(y_, i), tile_.n, nullptr, out);
       });
       return false;
     }
-    const bool all_fit = algebra(*call_, tile_, rows_);
+    const bool all_fit = algebra(call_, tile_, rows_);
     const auto plain_row = [&](Row row, std::int64_t i) {
       out.set(row, plain_moments(rows_, i, tile_.n));
     };
@@ -138,8 +139,8 @@ class ShortRows {
         return false;
       }
       const std::int64_t both = std::min(tile_.count, next->tile_.count);
-      call_->common.affine_moments(x_, y_, both, tile_.n, rows_.coefficients(0), call_->plan.stream,
-                                   next->x_, next->rows_.sums());
+      call_.common.affine_moments(x_, y_, both, tile_.n, rows_.coefficients(0), call_.plan.stream,
+                                  next->x_, next->rows_.sums());
       if (both < tile_.count) affine(both);
       if (both < next->tile_.count) next->sum(both);
       return true;
@@ -147,12 +148,12 @@ class ShortRows {
     each_row_of(p, tile_, [&](Row row, std::int64_t i) {
       if (!rows_.fits[i]) {
         const MomentSums at = rows_.sums().at(i);
-        single_row(*call_, row, segment(x_, i), segment(y_, i), tile_.n, &at, out);
+        single_row(call_, row, segment(x_, i), segment(y_, i), tile_.n, &at, out);
         return;
       }
       plain_row(row, i);
       if (p.y.defined()) {
-        instnorm::cpu::combine(*call_, false, segment(x_, i), segment(y_, i), 1, tile_.n,
+        instnorm::cpu::combine(call_, false, segment(x_, i), segment(y_, i), 1, tile_.n,
                                rows_.coefficients(i));
       }
     });
@@ -160,11 +161,11 @@ class ShortRows {
   }
 
   void affine(std::int64_t first) {
-    instnorm::cpu::combine(*call_, false, segment(x_, first), segment(y_, first),
+    instnorm::cpu::combine(call_, false, segment(x_, first), segment(y_, first),
                            tile_.count - first, tile_.n, rows_.coefficients(first));
   }
 
-  const Call* call_;
+  const Call& call_;
   Tile tile_;
   In x_;
   Out y_;
@@ -348,7 +349,7 @@ class Forward {
   Forward(const Call& call, const MomentsOut& out) : call_(call), out_(out) {}
 
   void of_tile(const Tile& tile) {
-    if (!call_.plan.columns) return short_rows(tile);
+    if (!call_.plan.columns) return tiles_.take(tile);
     columns(call_, tile, out_, [&](Row row) { of_row(row); });
   }
 
@@ -363,8 +364,7 @@ class Forward {
 
   void finish() {
     finish_row(nullptr, nullptr);
-    if (tile_waits_) tiles_[last_].finish(out_, nullptr);
-    tile_waits_ = false;
+    tiles_.finish();
   }
 
  private:
@@ -380,24 +380,9 @@ class Forward {
     return taken;
   }
 
-  void short_rows(const Tile& tile) {
-    ShortRows& next = tiles_[1 - last_];
-    next.read(call_, tile);
-    if (tile_waits_) {
-      tiles_[last_].finish(out_, &next);
-    } else {
-      next.sum();
-    }
-    last_ = 1 - last_;
-    tile_waits_ = true;
-    if (!call_.plan.overlap) finish();
-  }
-
   const Call& call_;
   const MomentsOut& out_;
-  ShortRows tiles_[2];
-  int last_ = 0;
-  bool tile_waits_ = false;
+  TilesInTurn<ShortRows, MomentsOut> tiles_{call_, out_};
   Row row_{};
   RowMoments moments_;
   bool row_waits_ = false;

@@ -53,6 +53,41 @@ void each_row(const Call& call, const OfTile& of_tile, const OfRow& of_row) {
   each_row(call, [&] { return Thread{of_tile, of_row}; });
 }
 
+// Tiles of short rows, one after the other. A tile is read before the one before it is finished, so
+// that its sums can be taken beside that; where rows are not overlapped it is finished at once.
+// ShortRows has read(tile), sum() and finish(results, next or nullptr), which sums `next` too.
+template <class ShortRows, class Results>
+class TilesInTurn {
+ public:
+  TilesInTurn(const Call& call, const Results& results)
+      : results_(results), overlap_(call.plan.overlap), tiles_{ShortRows(call), ShortRows(call)} {}
+
+  void take(const Tile& tile) {
+    ShortRows& next = tiles_[1 - last_];
+    next.read(tile);
+    if (waits_) {
+      tiles_[last_].finish(results_, &next);
+    } else {
+      next.sum();
+    }
+    last_ = 1 - last_;
+    waits_ = true;
+    if (!overlap_) finish();
+  }
+
+  void finish() {
+    if (waits_) tiles_[last_].finish(results_, nullptr);
+    waits_ = false;
+  }
+
+ private:
+  const Results& results_;
+  bool overlap_;
+  ShortRows tiles_[2];
+  int last_ = 0;
+  bool waits_ = false;
+};
+
 inline std::int64_t blocks_of(const Call& call, Row row) {
   return (call.problem.length(row.n) + call.plan.block - 1) / call.plan.block;
 }
