@@ -58,8 +58,8 @@ nb::object new_tensor(const Array& like) {
   }();
   // By default it has the strides of the other one, and a keyword costs 0.3 us. DLPack's protocol
   // does not say what they are where the extent is 1.
-  const bool same =
-      like.type.kind == Kind::torch && like.view.strides == contiguous_strides(like.view.shape);
+  const bool same = like.type.kind == ArrayType::Kind::torch &&
+                    like.view.strides == contiguous_strides(like.view.shape);
   PyObject* const args[] = {like.object, torch.format};
   PyObject* tensor = PyObject_Vectorcall(torch.function, args, 1, same ? nullptr : torch.names);
   if (tensor == nullptr) throw nb::python_error();
