@@ -15,6 +15,7 @@
 
 #include "cpu/kernels.h"
 #include "cpu/lanes-inl.h"
+#include "plan.h"
 #include "row_algebra.h"
 
 // Vectors as a class are for optimised code alone: without -O, GCC 12 leaves the class on a stack

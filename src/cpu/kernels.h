@@ -6,6 +6,7 @@
 
 #include <instnorm/functional.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -144,14 +145,16 @@ struct ColumnKernels {
                    bool stream) = nullptr;
 };
 
-// For each float DType: `common` computes in float (float64: in double); `wide` computes in double,
-// and is for the rare rows whose values or sums leave the range of float (float64: scaled, for
-// those that leave the range of double).
-struct KernelTable {
-  Kernels common[4];
-  Kernels wide[4];
-  ColumnKernels columns[4];
+// `common` computes in float (float64: in double); `wide` computes in double, and is for the rare
+// rows whose values or sums leave the range of float (float64: scaled, for those that leave the
+// range of double).
+struct DtypeKernels {
+  Kernels common, wide;
+  ColumnKernels columns;
 };
+
+// By the number of the float DType.
+using KernelTable = std::array<DtypeKernels, 4>;
 
 // Elements of a block. A row's sums are taken block by block and merged in order, and nothing else
 // depends on blocks: so the result is a function of the row alone. 16 KiB of compute type stay in
