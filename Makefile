@@ -5,6 +5,8 @@ PRESET ?= test
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 PYTHON ?= python3
 export PYTHON
+# Where it is set, each of the many processes that import PyTorch compiles all of it anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 BUILD  := build/$(PRESET)
 VENV   := .venv/bin
