@@ -12,7 +12,7 @@ BUILD  := build/$(PRESET)
 VENV   := .venv/bin
 SOURCES = $(shell git ls-files '*.h' '*.cc')
 
-.PHONY: help demo test bench sanitize asan tsan format check-format lint clang-tidy clean
+.PHONY: help demo test bench sanitize asan tsan fuzz format check-format lint clang-tidy clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo 'make bench    measure this machine: tables, bench/results/<machine>.json and .png'
 	@echo 'make sanitize run the C++ tests with AddressSanitizer and UndefinedBehaviorSanitizer (asan), and'
 	@echo '              those of several threads with ThreadSanitizer (tsan); installs clang 19'
+	@echo 'make fuzz     run the fuzzers, SECONDS_EACH=60; 0 is their corpora alone (installs clang 19)'
 	@echo 'make format   format the C++ sources'
 	@echo 'make lint     check the format and run clang-tidy (installs clang-tidy 19)'
 	@echo 'make clean    remove build/, demo-output/ and .venv/'
@@ -103,6 +104,14 @@ tsan:
 	cmake --build --preset tsan -j $(JOBS) --target threaded_tests
 	TSAN_OPTIONS=ignore_noninstrumented_modules=1:$(SYMBOLS) \
 	  ctest --test-dir build/tsan -j $(JOBS) --timeout 120 --output-on-failure --output-junit ctest.xml -L threaded
+
+SECONDS_EACH ?= 60
+
+fuzz:
+	scripts/install_deps.sh ci
+	cmake --preset fuzz
+	cmake --build --preset fuzz -j $(JOBS)
+	fuzz/run.sh build/fuzz $(SECONDS_EACH)
 
 lint: check-format clang-tidy
 

@@ -1,29 +1,47 @@
 #!/usr/bin/env bash
-# Builds the fuzzers of the file headers (libFuzzer, Address- and UndefinedBehaviorSanitizer) and runs
-# them side by side, from their corpora: fuzz/run.sh [SECONDS]. Fails if one finds anything.
+# Runs the fuzzers that are built in BUILD (the preset fuzz), each for so many seconds from its corpus,
+# two at a time, and prints a table: run.sh BUILD SECONDS. With 0 seconds the corpora alone, the same
+# inputs every time. Fails if one finds anything; the input is then BUILD/found/NAME-crash-*, and
+# BUILD/NAME.log says what it was.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-out=build/fuzz
-pids=()
+build=$1 seconds=$2
+mkdir -p "$build/found"
+
+# NAME [TARGET]: the core on one instruction set.
 one() {
-  local name=$1 seconds=$2
-  shift 2
-  clang++-19 -std=c++20 -O1 -g1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-    -Iinclude -Isrc -Itools "fuzz/${name}_fuzz.cc" "$@" -o "$out/$name"
-  mkdir -p "$out/corpus/$name"
-  "$out/$name" -max_total_time="$seconds" -max_len=4096 -artifact_prefix="$out/$name-" -print_final_stats=1 \
-    "$out/corpus/$name" "fuzz/corpus/$name" >"$out/$name.log" 2>&1
+  local build_corpus name=$1 log=$build/$1${2:+-$2}.log
+  local limit=(-max_total_time="$seconds")
+  if [ "$seconds" = 0 ]; then
+    build_corpus=()
+    limit=(-runs=0)
+  else
+    mkdir -p "$build/corpus/$name"
+    build_corpus=("$build/corpus/$name")
+  fi
+  INSTNORM_CPU_TARGET=${2:-} OMP_NUM_THREADS=1 "$build/fuzz/${name}_fuzz" "${limit[@]}" -max_len=1024 \
+    -artifact_prefix="$build/found/$name-" -print_final_stats=1 \
+    "${build_corpus[@]}" "fuzz/corpus/$name" >"$log" 2>&1
 }
-mkdir -p "$out"
-one npy_header "${1:-20}" tools/npy.cc src/dtype.cc src/tensor.cc src/memory.cc &
-pids+=($!)
-one safetensors_header "${1:-20}" src/safetensors_header.cc &
-pids+=($!)
+
 failed=0
-for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
-for name in npy_header safetensors_header; do
-  printf '%s: ' "$name"
-  grep -oE 'DONE +cov: [0-9]+|number_of_executed_units: [0-9]+|ERROR: .*|SUMMARY: .*' "$out/$name.log" | tr '\n' ' ' || true
-  echo
+pair() {
+  local a b
+  one $1 & a=$!
+  one $2 & b=$!
+  wait $a || failed=1
+  wait $b || failed=1
+}
+pair npy_header safetensors_header
+pair arguments "core AVX2"
+one core SCALAR || failed=1
+
+printf '%-20s %12s %10s  %s\n' fuzzer executions edges found
+for name in npy_header safetensors_header arguments core-AVX2 core-SCALAR; do
+  log=$build/$name.log
+  runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
+  edges=$(grep -oE 'cov: [0-9]+' "$log" | tail -n 1 | cut -c6- || true)
+  found=$(grep -m 1 -oE '(SUMMARY|ERROR): .*' "$log" || echo nothing)
+  printf '%-20s %12s %10s  %s\n' "$name" "${runs:-?}" "${edges:-?}" "$found"
 done
 exit $failed

@@ -144,17 +144,35 @@ struct Extras {
       const auto xhat = [&](std::size_t i) {
         return (static_cast<long double>(x[i]) - row.mean) * rstd;
       };
+      const auto z = [&](std::size_t i) { return xhat(i) * weight + bias; };
       const auto h = [&](std::size_t i) {
-        return static_cast<long double>(g[i]) * slope(activation, xhat(i) * weight + bias);
+        return static_cast<long double>(g[i]) * slope(activation, z(i));
+      };
+      // What h changes by where z does by 1 + |z|, in whose units z is rounded: in the tails of an
+      // activation much more than h. And exp is 0 where that is below the smallest normal number of
+      // float, 2^-102 in units of float's roundings.
+      const auto change = [&](std::size_t i) {
+        if (activation == Activation::none) return 0.0L;
+        constexpr long double kStep = 1e-6L, kLost = 0x1p-102L;
+        const long double moved = slope(activation, z(i) + kStep) - slope(activation, z(i) - kStep);
+        const long double rate = std::fabs(moved) / (2 * kStep) + kLost;
+        return std::fabs(static_cast<long double>(g[i])) * rate * (1 + std::fabs(z(i)));
       };
       long double sum = 0, product = 0, squares = 0;
       for (std::size_t i = at; i < end; ++i) {
         if (!there(x, i)) continue;
         sum += h(i);
         product += h(i) * xhat(i);
-        squares += h(i) * h(i) * (1 + xhat(i) * xhat(i));
+        const long double size = std::fabs(h(i)) + change(i);
+        squares += size * size * (1 + xhat(i) * xhat(i));
         r.largest_term =
-            std::max(r.largest_term, static_cast<double>(std::fabs(weight * rstd * h(i))));
+            std::max(r.largest_term, static_cast<double>(std::fabs(weight * rstd) * size));
+      }
+      // Values are taken about the mean as it is rounded: of few values that are nearly equal, that
+      // is most of xhat's error.
+      if (by == NormalisedBy::own && row.count > 0) {
+        const long double of_mean = weight * rstd * product / row.count * row.mean * rstd;
+        r.largest_term = std::max(r.largest_term, static_cast<double>(std::fabs(of_mean)));
       }
       for (std::size_t i = at; i < end; ++i) {
         if (!there(x, i) || rstd == 0) continue;

@@ -27,6 +27,10 @@ HWY_INLINE hn::Vec<D> Constant(D d, double value) {
 // multiply by what was NaN.
 template <class D>
 HWY_INLINE hn::Vec<D> ExpOfNegative(D d, hn::Vec<D> x) {
+#if HWY_TARGET == HWY_SCALAR
+  // Highway's conversion to int of one NaN is undefined; those of vectors are what x86 and Arm do.
+  x = hn::IfThenElse(hn::IsNaN(x), Constant(d, -1000.0), x);
+#endif
   return hn::Exp(d, x);
 }
 
