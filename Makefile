@@ -110,7 +110,7 @@ SECONDS_EACH ?= 60
 fuzz:
 	scripts/install_deps.sh ci
 	cmake --preset fuzz
-	cmake --build --preset fuzz -j $(JOBS)
+	cmake --build --preset fuzz -j $(JOBS) --target fuzzers
 	fuzz/run.sh build/fuzz $(SECONDS_EACH)
 
 lint: check-format clang-tidy

@@ -87,6 +87,8 @@ struct Extras {
   bool omit = false;
   Activation activation = Activation::none;
   NormalisedBy by = NormalisedBy::own;
+  // Values that nobody chose: what rare ones lose counts in the sizes of the gradients' errors too.
+  bool any_values = false;
 
   bool there(const std::vector<double>& x, std::size_t i) const {
     return valid[i] && !(omit && std::isnan(x[i]));
@@ -131,6 +133,16 @@ struct Extras {
     double largest_term = 0;
   };
 
+  // What the slope at z changes by where z does by 1 + |z|, in whose units z is rounded: in the
+  // tails of an activation much more than the slope. And exp is 0 where that is below the smallest
+  // normal number of float, 2^-102 in units of float's roundings.
+  long double steepness(long double z) const {
+    if (activation == Activation::none) return 0;
+    constexpr long double kStep = 1e-6L, kLost = 0x1p-102L;
+    const long double moved = slope(activation, z + kStep) - slope(activation, z - kStep);
+    return (std::fabs(moved) / (2 * kStep) + kLost) * (1 + std::fabs(z));
+  }
+
   Gradients gradients(const std::vector<double>& x, const std::vector<double>& g,
                       const std::vector<Stats<long double>>& rows) const {
     Gradients r;
@@ -148,37 +160,32 @@ struct Extras {
       const auto h = [&](std::size_t i) {
         return static_cast<long double>(g[i]) * slope(activation, z(i));
       };
-      // What h changes by where z does by 1 + |z|, in whose units z is rounded: in the tails of an
-      // activation much more than h. And exp is 0 where that is below the smallest normal number of
-      // float, 2^-102 in units of float's roundings.
-      const auto change = [&](std::size_t i) {
-        if (activation == Activation::none) return 0.0L;
-        constexpr long double kStep = 1e-6L, kLost = 0x1p-102L;
-        const long double moved = slope(activation, z(i) + kStep) - slope(activation, z(i) - kStep);
-        const long double rate = std::fabs(moved) / (2 * kStep) + kLost;
-        return std::fabs(static_cast<long double>(g[i])) * rate * (1 + std::fabs(z(i)));
+      const auto size_of_h = [&](std::size_t i) {
+        return std::fabs(h(i)) +
+               (any_values ? std::fabs(static_cast<long double>(g[i])) * steepness(z(i)) : 0);
       };
       long double sum = 0, product = 0, squares = 0;
       for (std::size_t i = at; i < end; ++i) {
         if (!there(x, i)) continue;
         sum += h(i);
         product += h(i) * xhat(i);
-        const long double size = std::fabs(h(i)) + change(i);
-        squares += size * size * (1 + xhat(i) * xhat(i));
+        const long double size_here = size_of_h(i);
+        squares += size_here * size_here * (1 + xhat(i) * xhat(i));
         r.largest_term =
-            std::max(r.largest_term, static_cast<double>(std::fabs(weight * rstd) * size));
-      }
-      // Values are taken about the mean as it is rounded: of few values that are nearly equal, that
-      // is most of xhat's error.
-      if (by == NormalisedBy::own && row.count > 0) {
-        const long double of_mean = weight * rstd * product / row.count * row.mean * rstd;
-        r.largest_term = std::max(r.largest_term, static_cast<double>(std::fabs(of_mean)));
+            std::max(r.largest_term, static_cast<double>(std::fabs(weight * rstd) * size_here));
       }
       for (std::size_t i = at; i < end; ++i) {
         if (!there(x, i) || rstd == 0) continue;
         const long double through_statistics =
             by == NormalisedBy::own ? (sum + xhat(i) * product) / row.count : 0;
         r.input[i] = weight * rstd * (h(i) - through_statistics);
+        if (!any_values || by != NormalisedBy::own) continue;
+        // The saved mean is a double, off by up to 2^-53 |mean|: xhat and product are then off by
+        // rstd and rstd * sum times that. Of two values that are nearly equal it is most of the
+        // error.
+        const long double of_mean = weight * rstd * rstd * row.mean *
+                                    (std::fabs(product) + std::fabs(xhat(i) * sum)) / row.count;
+        r.largest_term = std::max(r.largest_term, static_cast<double>(std::fabs(of_mean)));
       }
       r.weight.push_back(product);
       r.bias.push_back(sum);

@@ -45,7 +45,7 @@ TEST_P(Combinations, OfEverythingOnShortRows) {
 }
 
 TEST_P(Combinations, OnLongRows) {
-  each_presence({.dtype = GetParam(), .N = 4, .C = 1, .L = 5000, .parameters = Given::shared},
+  each_presence({.dtype = GetParam(), .N = 4, .C = 1, .L = 9000, .parameters = Given::shared},
                 [](ExtrasCase c) {
                   for (const Activation activation : {Activation::none, Activation::gelu}) {
                     c.activation = activation;
