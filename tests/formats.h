@@ -48,8 +48,16 @@ inline double smallest_subnormal(DType dtype) {
 }
 
 inline double largest(DType dtype) {
-  const Format f = format_of(dtype);
-  return std::ldexp(2.0 - std::ldexp(1.0, 1 - f.digits), f.emax);
+  switch (dtype) {
+    case DType::float16:
+      return 0x1.ffcp15;
+    case DType::bfloat16:
+      return 0x1.fep127;
+    case DType::float32:
+      return 0x1.fffffep127;
+    default:
+      return 0x1.fffffffffffffp1023;
+  }
 }
 
 // The nearest value of the format, ties to even, overflow to infinity.
@@ -64,18 +72,24 @@ inline long double round_to(DType dtype, long double v) {
   return rounded;
 }
 
+// Of a normal double; 2^e of an e that a normal double has.
+inline int exponent_of(double v) {
+  return static_cast<int>((std::bit_cast<std::uint64_t>(v) >> 52) & 0x7ff) - 1023;
+}
+inline double power_of_two(int e) {
+  return std::bit_cast<double>(static_cast<std::uint64_t>(e + 1023) << 52);
+}
+
 // The same for a double, faster: adding 1.5 * 2^52 units of the last place and taking it away again
 // leaves whole units, rounded to nearest even.
 inline double quantize(DType dtype, double v) {
   const Format f = format_of(dtype);
   if (f.digits == 53 || v == 0.0 || !std::isfinite(v)) return v;
-  const auto e = static_cast<int>((std::bit_cast<std::uint64_t>(v) >> 52) & 0x7ff) - 1023;
-  const int unit_exponent = std::max(e, f.emin) - f.digits + 1;
-  const auto power = static_cast<std::uint64_t>(unit_exponent) + 1023;
+  const int e = exponent_of(v);
   if (e >= f.emax + 1) return std::copysign(std::numeric_limits<double>::infinity(), v);
-  const double shift = 0x1.8p52 * std::bit_cast<double>(power << 52);
+  const double shift = 0x1.8p52 * power_of_two(std::max(e, f.emin) - f.digits + 1);
   const double rounded = std::copysign((v + shift) - shift, v);
-  if (std::fabs(rounded) > std::ldexp(2.0 - std::ldexp(1.0, 1 - f.digits), f.emax)) {
+  if (std::fabs(rounded) > largest(dtype)) {
     return std::copysign(std::numeric_limits<double>::infinity(), v);
   }
   return rounded;
@@ -104,8 +118,8 @@ inline std::uint16_t bits_of_16(DType dtype, double v) {
   if (std::isnan(v)) return static_cast<std::uint16_t>(sign | special | 1 << (fraction_bits - 1));
   if (std::isinf(v)) return static_cast<std::uint16_t>(sign | special);
   if (v == 0.0) return static_cast<std::uint16_t>(sign);
-  const int e = std::max(std::ilogb(v), f.emin);
-  const int significand = static_cast<int>(std::ldexp(std::fabs(v), fraction_bits - e));
+  const int e = std::max(exponent_of(v), f.emin);
+  const int significand = static_cast<int>(std::fabs(v) * power_of_two(fraction_bits - e));
   const int biased = significand >> fraction_bits ? e - f.emin + 1 : 0;
   return static_cast<std::uint16_t>(sign | biased << fraction_bits |
                                     (significand & ((1 << fraction_bits) - 1)));
