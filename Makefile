@@ -58,11 +58,14 @@ demo: .venv/demo.stamp
 test:
 	scripts/install_deps.sh test
 	$(MAKE) --no-print-directory -j 2 .venv/test.stamp compiled PRESET=$(PRESET)
-	CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(VENV)/python -m pip install --quiet --disable-pip-version-check \
-	  --no-build-isolation --no-deps --config-settings=build-dir=$(BUILD) --config-settings=cmake.define.INSTNORM_BUILD_TESTS=ON .
+	rm -rf $(BUILD)/wheel
+	CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(VENV)/python -m pip wheel --quiet --disable-pip-version-check \
+	  --no-build-isolation --no-deps --config-settings=build-dir=$(BUILD) --config-settings=cmake.define.INSTNORM_BUILD_TESTS=ON \
+	  --wheel-dir $(BUILD)/wheel .
+	$(PIP_INSTALL) --no-deps --force-reinstall $(BUILD)/wheel/*.whl
 	@ctest --test-dir $(BUILD) -j $(JOBS) --output-on-failure --output-junit ctest.xml; ctest=$$?; \
-	INSTNORM_BUILD_DIR=$(CURDIR)/$(BUILD) $(VENV)/python -m pytest -q -n $(JOBS) --dist worksteal tests \
-	  --junitxml=$(BUILD)/pytest.xml; pytest=$$?; \
+	INSTNORM_BUILD_DIR=$(CURDIR)/$(BUILD) INSTNORM_WHEEL=$$(echo $(CURDIR)/$(BUILD)/wheel/*.whl) \
+	  $(VENV)/python -m pytest -q -n $(JOBS) --dist worksteal tests --junitxml=$(BUILD)/pytest.xml; pytest=$$?; \
 	$(VENV)/python scripts/test_summary.py $(BUILD)/ctest.xml $(BUILD)/pytest.xml \
 	  && test $$ctest -eq 0 && test $$pytest -eq 0
 

@@ -43,7 +43,9 @@ def run(command, **kwargs):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """Made of the objects of the build that is tested."""
+    """The one that `make test` installed, or one made of the objects of the build that is tested."""
+    if "INSTNORM_WHEEL" in os.environ:
+        return pathlib.Path(os.environ["INSTNORM_WHEEL"])
     pytest.importorskip("scikit_build_core", reason="needs the package scikit-build-core")
     if not (BUILD / "CMakeCache.txt").is_file():
         pytest.skip(f"there is no CMake build in {BUILD}")
