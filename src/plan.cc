@@ -13,9 +13,9 @@ namespace {
 // them alone is faster (docs/performance.md).
 constexpr std::int64_t kBytesPerThread = 384 * 1024;
 
-// Above this much read and written, streaming stores pay; below, the reader of y finds it in the
-// cache. With more threads the break-even doubles (docs/performance.md).
-constexpr std::int64_t kStreamBytes = 12 * 1024 * 1024;
+// From this much read and written on, streaming stores pay, by one thread and by several; below, the
+// reader of y finds it in the cache (docs/performance.md).
+constexpr std::int64_t kStreamBytes = 12'000'000;
 
 // A tile of rows is summed and then combined: what was read must still be in the first-level cache.
 constexpr std::int64_t kTileBytes = 16 * 1024;
@@ -81,7 +81,6 @@ Plan make_plan(const Problem& p, const Machine& machine) {
                  all_operands(p, [&](const Rows& rows) { return cpu::columns(rows, p.C, size); });
   if (plan.columns) plan.tile_rows = kTileRows;
 
-  const std::int64_t stream_from = plan.threads > 1 ? 2 * kStreamBytes : kStreamBytes;
   if (!p.y.defined() && !p.grad_g.defined()) {
     plan.why_stores = "nothing is stored";
   } else if (p.in_place) {
@@ -90,7 +89,7 @@ Plan make_plan(const Problem& p, const Machine& machine) {
     plan.why_stores = "rows are copied";
   } else if (!aligned(p.y, size) || !aligned(p.grad_g, size)) {
     plan.why_stores = "elements are not aligned";
-  } else if (plan.bytes < stream_from) {
+  } else if (plan.bytes < kStreamBytes) {
     plan.why_stores = "the output may stay in the cache";
   } else {
     plan.stream = true;
