@@ -57,7 +57,8 @@ template <>
 struct dtype_of<std::int32_t> : std::integral_constant<DType, DType::int32> {};
 template <>
 struct dtype_of<std::int64_t> : std::integral_constant<DType, DType::int64> {};
-#ifdef __FLT16_MANT_DIG__
+// GCC defines the macro on Arm from 12 on, and the type for C++ only from 13 on.
+#if defined(__FLT16_MANT_DIG__) && (defined(__x86_64__) || defined(__clang__) || __GNUC__ >= 13)
 template <>
 struct dtype_of<_Float16> : std::integral_constant<DType, DType::float16> {};
 #endif

@@ -37,17 +37,13 @@ HWY_INLINE hn::Vec<D> ExpOfNegative(D d, hn::Vec<D> x) {
 // share = 1 / (1 + exp(-z)) and rest = 1 - share, by exp of what is not positive, so that nothing
 // overflows and neither loses digits.
 template <class D>
-struct Logistic {
-  hn::Vec<D> share, rest;
-};
-
-template <class D>
-HWY_INLINE Logistic<D> LogisticAt(D d, hn::Vec<D> z) {
+HWY_INLINE void LogisticAt(D d, hn::Vec<D> z, hn::Vec<D>& share, hn::Vec<D>& rest) {
   const auto one = Constant(d, 1.0);
   const auto e = ExpOfNegative(d, hn::Neg(hn::Abs(z)));
   const auto larger = hn::Div(one, hn::Add(one, e)), smaller = hn::Mul(e, larger);
   const auto negative = hn::Lt(z, hn::Zero(d));
-  return {hn::IfThenElse(negative, smaller, larger), hn::IfThenElse(negative, larger, smaller)};
+  share = hn::IfThenElse(negative, smaller, larger);
+  rest = hn::IfThenElse(negative, larger, smaller);
 }
 
 // Coefficients of erfc(x) exp(x^2) / t in powers of s = 2 t - 1, t = 2 / (2 + x), x >= 0, lowest
@@ -78,12 +74,7 @@ struct ErfcSeries<double> {
 
 // The normal distribution at z: its density and its integral from -inf.
 template <class D>
-struct Normal {
-  hn::Vec<D> density, integral;
-};
-
-template <class D>
-HWY_INLINE Normal<D> NormalAt(D d, hn::Vec<D> z) {
+HWY_INLINE void NormalAt(D d, hn::Vec<D> z, hn::Vec<D>& density, hn::Vec<D>& integral) {
   using Compute = hn::TFromD<D>;
   constexpr auto& k = ErfcSeries<Compute>::k;
   constexpr size_t kTerms = sizeof(k) / sizeof(k[0]);
@@ -96,8 +87,8 @@ HWY_INLINE Normal<D> NormalAt(D d, hn::Vec<D> z) {
   auto series = hn::Set(d, k[kTerms - 1]);
   for (size_t i = kTerms - 1; i-- > 0;) series = hn::MulAdd(series, s, hn::Set(d, k[i]));
   const auto tail = hn::Mul(hn::Mul(Constant(d, 0.5), t), hn::Mul(series, e));
-  return {hn::Mul(e, Constant(d, 0.39894228040143267794)),
-          hn::IfThenElse(hn::Lt(z, hn::Zero(d)), tail, hn::Sub(one, tail))};
+  density = hn::Mul(e, Constant(d, 0.39894228040143267794));
+  integral = hn::IfThenElse(hn::Lt(z, hn::Zero(d)), tail, hn::Sub(one, tail));
 }
 
 // factor * z, and 0 where the factor has become it: also for an infinite z.
@@ -151,45 +142,56 @@ struct LeakyRelu {
 struct Gelu {
   template <class D>
   static HWY_NOINLINE hn::Vec<D> Value(D d, hn::VecArg<hn::Vec<D>> z) {
-    return Weighted(d, NormalAt(d, z).integral, z);
+    hn::Vec<D> density, integral;
+    NormalAt(d, z, density, integral);
+    return Weighted(d, integral, z);
   }
   template <class D>
   static HWY_NOINLINE hn::Vec<D> Slope(D d, hn::VecArg<hn::Vec<D>> z) {
-    const auto normal = NormalAt(d, z);
-    return WithNaN(d, z, hn::Add(normal.integral, Weighted(d, normal.density, z)));
+    hn::Vec<D> density, integral;
+    NormalAt(d, z, density, integral);
+    return WithNaN(d, z, hn::Add(integral, Weighted(d, density, z)));
   }
 };
 
 // z / 2 (1 + tanh u) = z sigmoid(2 u), u = sqrt(2 / pi) (z + 0.044715 z^3).
 struct GeluTanh {
   template <class D>
-  static HWY_INLINE Logistic<D> At(D d, hn::Vec<D> z, hn::Vec<D> z2) {
+  static HWY_INLINE void At(D d, hn::Vec<D> z, hn::Vec<D> z2, hn::Vec<D>& share,
+                            hn::Vec<D>& rest) {
     const auto cubic = hn::MulAdd(z2, Constant(d, 0.044715), Constant(d, 1.0));
-    return LogisticAt(d, hn::Mul(hn::Mul(z, cubic), Constant(d, 1.5957691216057307117)));
+    const auto twice_u = hn::Mul(hn::Mul(z, cubic), Constant(d, 1.5957691216057307117));
+    LogisticAt(d, twice_u, share, rest);
   }
   template <class D>
   static HWY_NOINLINE hn::Vec<D> Value(D d, hn::VecArg<hn::Vec<D>> z) {
-    return Weighted(d, At(d, z, hn::Mul(z, z)).share, z);
+    hn::Vec<D> share, rest;
+    At(d, z, hn::Mul(z, z), share, rest);
+    return Weighted(d, share, z);
   }
   template <class D>
   static HWY_NOINLINE hn::Vec<D> Slope(D d, hn::VecArg<hn::Vec<D>> z) {
     const auto z2 = hn::Mul(z, z);
-    const Logistic<D> at = At(d, z, z2);
+    hn::Vec<D> share, rest;
+    At(d, z, z2, share, rest);
     const auto inner = hn::MulAdd(z2, Constant(d, 3 * 0.044715), Constant(d, 1.0));
-    const auto curve = hn::Mul(hn::Mul(at.share, at.rest), Constant(d, 1.5957691216057307117));
-    return WithNaN(d, z, hn::Add(at.share, Weighted(d, curve, hn::Mul(z, inner))));
+    const auto curve = hn::Mul(hn::Mul(share, rest), Constant(d, 1.5957691216057307117));
+    return WithNaN(d, z, hn::Add(share, Weighted(d, curve, hn::Mul(z, inner))));
   }
 };
 
 struct Silu {
   template <class D>
   static HWY_NOINLINE hn::Vec<D> Value(D d, hn::VecArg<hn::Vec<D>> z) {
-    return Weighted(d, LogisticAt(d, z).share, z);
+    hn::Vec<D> share, rest;
+    LogisticAt(d, z, share, rest);
+    return Weighted(d, share, z);
   }
   template <class D>
   static HWY_NOINLINE hn::Vec<D> Slope(D d, hn::VecArg<hn::Vec<D>> z) {
-    const Logistic<D> at = LogisticAt(d, z);
-    return WithNaN(d, z, hn::Add(at.share, Weighted(d, hn::Mul(at.share, at.rest), z)));
+    hn::Vec<D> share, rest;
+    LogisticAt(d, z, share, rest);
+    return WithNaN(d, z, hn::Add(share, Weighted(d, hn::Mul(share, rest), z)));
   }
 };
 

@@ -186,13 +186,14 @@ HWY_INLINE void CombineRun(D d, T* y, size_t count, size_t n, bool stream, const
 template <class D, class T, class Act, bool kScaled>
 struct AffineValue {
   const T* x;
-  hn::Vec<D> scale, centre, a, b;
+  Repeated<D> scale, centre, a, b;
   size_t step = 1;  // from one value to the next
   template <class Reader>
   HWY_INLINE hn::Vec<D> operator()(const Reader& reader, size_t i) const {
     auto v = reader.Load(x + i * step);
-    if constexpr (kScaled) v = hn::Mul(v, scale);
-    return Act::Value(D(), hn::MulAdd(hn::Sub(v, centre), a, b));
+    if constexpr (kScaled) v = hn::Mul(v, All(D(), scale));
+    const D d;
+    return Act::Value(d, hn::MulAdd(hn::Sub(v, All(d, centre)), All(d, a), All(d, b)));
   }
 };
 
@@ -208,8 +209,8 @@ HWY_INLINE bool IsRun(D d, int64_t count, int64_t n, int64_t step, bool stream) 
 template <class Act, class D, class T, class Compute = hn::TFromD<D>>
 HWY_INLINE void BlockAffine(D d, const T* x, T* y, size_t n, double scale_of_x, Compute centre_of_x,
                             Compute a_of_x, Compute b_of_x, bool stream) {
-  const auto scale = Constant(d, scale_of_x), centre = hn::Set(d, centre_of_x);
-  const auto a = hn::Set(d, a_of_x), b = hn::Set(d, b_of_x);
+  const Repeated<D> scale = Repeat(d, scale_of_x), centre = Repeat(d, centre_of_x);
+  const Repeated<D> a = Repeat(d, a_of_x), b = Repeat(d, b_of_x);
   constexpr bool kLong = kLongValue<D, T, Act>;
   if constexpr (std::is_same_v<T, double>) {
     if (scale_of_x != 1.0) {
@@ -224,10 +225,10 @@ HWY_INLINE void BlockAffine(D d, const T* x, T* y, size_t n, double scale_of_x, 
 template <class D, class G>
 struct ScaledValue {
   const G* g;
-  hn::Vec<D> p;
+  Repeated<D> p;
   template <class Reader>
   HWY_INLINE hn::Vec<D> operator()(const Reader& reader, size_t i) const {
-    return hn::Mul(reader.Load(g + i), p);
+    return hn::Mul(reader.Load(g + i), All(D(), p));
   }
 };
 
@@ -236,12 +237,14 @@ template <class D, class G, class T>
 struct BackwardValue {
   const G* g;
   const T* x;
-  hn::Vec<D> centre, p, q, r;
+  Repeated<D> centre, p, q, r;
   size_t g_step = 1, x_step = 1;
   template <class Reader>
   HWY_INLINE hn::Vec<D> operator()(const Reader& reader, size_t i) const {
-    const auto d = hn::Sub(reader.Load(x + i * x_step), centre);
-    return hn::MulAdd(reader.Load(g + i * g_step), p, hn::MulAdd(d, q, r));
+    const D d;
+    const auto from_centre = hn::Sub(reader.Load(x + i * x_step), All(d, centre));
+    return hn::MulAdd(reader.Load(g + i * g_step), All(d, p),
+                      hn::MulAdd(from_centre, All(d, q), All(d, r)));
   }
 };
 
@@ -250,24 +253,26 @@ HWY_INLINE void BlockBackward(D d, const G* g, const T* x, T* dx, size_t n,
                               const BackwardCoefficients& k, bool stream) {
   constexpr bool kLong = kLongValue<D, T, NoActivation>;
   if (k.q == 0.0 && k.r == 0.0) {
-    Combine<kLong>(d, dx, n, stream, ScaledValue<D, G>{g, Constant(d, k.p)});
+    Combine<kLong>(d, dx, n, stream, ScaledValue<D, G>{g, Repeat(d, k.p)});
     return;
   }
   Combine<kLong>(d, dx, n, stream,
-                 BackwardValue<D, G, T>{g, x, Constant(d, k.centre), Constant(d, k.p),
-                                        Constant(d, k.q), Constant(d, k.r)});
+                 BackwardValue<D, G, T>{g, x, Repeat(d, k.centre), Repeat(d, k.p),
+                                        Repeat(d, k.q), Repeat(d, k.r)});
 }
 
 // p * g + s * u + q * (x - centre) + r
 template <class D, class T>
 struct DoubleValue {
   const T *g, *u, *x;
-  hn::Vec<D> centre, p, s, q, r;
+  Repeated<D> centre, p, s, q, r;
   template <class Reader>
   HWY_INLINE hn::Vec<D> operator()(const Reader& reader, size_t i) const {
-    const auto d = hn::Sub(reader.Load(x + i), centre);
-    const auto rest = hn::MulAdd(reader.Load(u + i), s, hn::MulAdd(d, q, r));
-    return hn::MulAdd(reader.Load(g + i), p, rest);
+    const D d;
+    const auto from_centre = hn::Sub(reader.Load(x + i), All(d, centre));
+    const auto of_x = hn::MulAdd(from_centre, All(d, q), All(d, r));
+    const auto rest = hn::MulAdd(reader.Load(u + i), All(d, s), of_x);
+    return hn::MulAdd(reader.Load(g + i), All(d, p), rest);
   }
 };
 
@@ -275,23 +280,25 @@ template <class D, class T>
 HWY_INLINE void BlockDouble(D d, const T* g, const T* u, const T* x, T* dx, size_t n, double centre,
                             double p, double s, double q, double r, bool stream) {
   if (s == 0.0 && q == 0.0 && r == 0.0) {
-    Combine<true>(d, dx, n, stream, ScaledValue<D, T>{g, Constant(d, p)});
+    Combine<true>(d, dx, n, stream, ScaledValue<D, T>{g, Repeat(d, p)});
     return;
   }
   Combine<true>(d, dx, n, stream,
-                DoubleValue<D, T>{g, u, x, Constant(d, centre), Constant(d, p), Constant(d, s),
-                                  Constant(d, q), Constant(d, r)});
+                DoubleValue<D, T>{g, u, x, Repeat(d, centre), Repeat(d, p), Repeat(d, s),
+                                  Repeat(d, q), Repeat(d, r)});
 }
 
 // g * slope of the activation at (x - centre) * a + b
 template <class D, class T, class Act>
 struct SlopeValue {
   const T *g, *x;
-  hn::Vec<D> centre, a, b;
+  Repeated<D> centre, a, b;
   template <class Reader>
   HWY_INLINE hn::Vec<D> operator()(const Reader& reader, size_t i) const {
-    const auto z = hn::MulAdd(hn::Sub(reader.Load(x + i), centre), a, b);
-    return hn::Mul(reader.Load(g + i), Act::Slope(D(), z));
+    const D d;
+    const auto from_centre = hn::Sub(reader.Load(x + i), All(d, centre));
+    const auto z = hn::MulAdd(from_centre, All(d, a), All(d, b));
+    return hn::Mul(reader.Load(g + i), Act::Slope(d, z));
   }
 };
 
@@ -300,7 +307,7 @@ HWY_INLINE void BlockSlope(D d, const T* g, const T* x, hn::TFromD<D>* h, size_t
                            const AffineCoefficients& k) {
   Combine<true>(
       d, h, n, false,
-      SlopeValue<D, T, Act>{g, x, Constant(d, k.centre), Constant(d, k.a), Constant(d, k.b)});
+      SlopeValue<D, T, Act>{g, x, Repeat(d, k.centre), Repeat(d, k.a), Repeat(d, k.b)});
 }
 
 }  // namespace instnorm::cpu::HWY_NAMESPACE

@@ -76,8 +76,8 @@ HWY_INLINE void AffineWith(In x, Out y, int64_t count, int64_t n, const AffineCo
         using Value = AffineValue<decltype(d), T, Act, false>;
         const T* of_x = Segment<T>(x, first);
         const auto value_of = [&](size_t i) INSTNORM_INLINED {
-          return Value{of_x, hn::Zero(d), hn::Set(d, centre[i]), hn::Set(d, a[i]),
-                       hn::Set(d, b[i])};
+          return Value{of_x, Repeat(d, 0.0), Repeat(d, centre[i]), Repeat(d, a[i]),
+                       Repeat(d, b[i])};
         };
         CombineRun(d, Segment<T>(y, first), static_cast<size_t>(rows), static_cast<size_t>(n),
                    stream, value_of,
@@ -106,8 +106,8 @@ void AffineMomentsWith(In x, Out y, int64_t count, int64_t n, const AffineColumn
   using Beside = CombineBeside<kStream, D, T, Value>;
   const D d;
   for (int64_t i = 0, at = 0; i < count; ++i, at += k.step) {
-    const Value value{Segment<T>(x, i), hn::Zero(d), Constant(d, k.centre[at]),
-                      Constant(d, k.a[at]), Constant(d, k.b[at])};
+    const Value value{Segment<T>(x, i), Repeat(d, 0.0), Repeat(d, k.centre[at]),
+                      Repeat(d, k.a[at]), Repeat(d, k.b[at])};
     BlockMomentsBeside(d, Segment<T>(next, i), static_cast<size_t>(n), out.at(i),
                        Beside(Segment<T>(y, i), static_cast<size_t>(n), value));
   }
@@ -183,10 +183,10 @@ HWY_INLINE BackwardValue<D, G, T> BackwardOf(D d, const G* g, const T* x, const 
                                              int64_t at) {
   return {g,
           x,
-          Constant(d, k.centre[at]),
-          Constant(d, k.p[at]),
-          Constant(d, k.q[at]),
-          Constant(d, k.r[at])};
+          Repeat(d, k.centre[at]),
+          Repeat(d, k.p[at]),
+          Repeat(d, k.q[at]),
+          Repeat(d, k.r[at])};
 }
 
 // Of how many rows has x a part in the gradient? Where it has none it may be NaN.

@@ -41,12 +41,42 @@ constexpr size_t kVirtualLanes = kVirtualBytes / sizeof(T);
 template <class T>
 using VectorOf = hn::CappedTag<T, kVirtualLanes<T>>;
 
+// A constant of a loop, to be kept in an object: a vector with the value in all lanes, or the value
+// alone where a vector cannot be a member.
+#if HWY_HAVE_SCALABLE
+template <class D>
+using Repeated = hn::TFromD<D>;
+template <class D>
+HWY_INLINE hn::Vec<D> All(D d, Repeated<D> value) {
+  return hn::Set(d, value);
+}
+#else
+template <class D>
+using Repeated = hn::Vec<D>;
+template <class D>
+HWY_INLINE hn::Vec<D> All(D, Repeated<D> value) {
+  return value;
+}
+#endif
+template <class D>
+HWY_INLINE Repeated<D> Repeat([[maybe_unused]] D d, double value) {
+  const auto lane = static_cast<hn::TFromD<D>>(value);
+#if HWY_HAVE_SCALABLE
+  return lane;
+#else
+  return hn::Set(d, lane);
+#endif
+}
+
 // The lanes of one virtual vector, addressed as vector k.
 template <class D>
 class VirtualVector {
  public:
   using T = hn::TFromD<D>;
   using V = hn::Vec<D>;
+
+  // The implicit one is not compiled for the instruction set, which that of NEON's vectors asks for.
+  HWY_INLINE VirtualVector() {}  // NOLINT
 
 #if !INSTNORM_SIZED_VECTORS
   // Vectors of unknown size cannot be members, and 32 scalars do not fit into registers: the lanes

@@ -161,14 +161,14 @@ HWY_INLINE void FetchAhead(const T* p) {
 template <class D, class T, bool kScaled = false, bool kAhead = false>
 struct MomentTerms {
   const T* x;
-  hn::Vec<D> scale, centre;
+  Repeated<D> scale, centre;
   size_t step = 1;  // from one value to the next
   template <class Reader>
   HWY_INLINE void operator()(const Reader& reader, size_t i, hn::Vec<D>& u, hn::Vec<D>& v) const {
     if constexpr (kAhead) FetchAhead(x + i);
     auto value = reader.Load(x + i * step);
-    if constexpr (kScaled) value = hn::Mul(value, scale);
-    u = v = reader.Keep(hn::Sub(value, centre));
+    if constexpr (kScaled) value = hn::Mul(value, All(D(), scale));
+    u = v = reader.Keep(hn::Sub(value, All(D(), centre)));
   }
 };
 
@@ -182,13 +182,12 @@ HWY_INLINE bool FarFromMean(Compute s, Compute q, size_t n) {
 template <bool kScaled, class D, class T>
 HWY_INLINE void BlockMomentsOf(D d, const T* x, size_t n, double scale, const MomentSums& out) {
   using Compute = hn::TFromD<D>;
-  const auto scale_vector = Constant(d, scale);
   Compute centre =
-      hn::GetLane(FiniteOrZero(d, hn::Set(d, Fold(d, HeadMean(d, x, n, scale_vector)))));
+      hn::GetLane(FiniteOrZero(d, hn::Set(d, Fold(d, HeadMean(d, x, n, Constant(d, scale))))));
   Compute s, q;
   for (bool again = false;; again = true) {
     hn::Vec<D> u, uv;
-    TwoSums(d, n, MomentTerms<D, T, kScaled>{x, scale_vector, hn::Set(d, centre)}, u, uv);
+    TwoSums(d, n, MomentTerms<D, T, kScaled>{x, Repeat(d, scale), Repeat(d, centre)}, u, uv);
     s = Fold(d, u);
     q = Fold(d, uv);
     if (again || !FarFromMean(s, q, n)) break;
@@ -223,10 +222,10 @@ HWY_INLINE bool AgainByItself(double s, double q, size_t n) {
 template <class D, class T, class Work>
 HWY_INLINE void BlockMomentsBeside(D d, const T* x, size_t n, const MomentSums& out,
                                    const Work& beside) {
-  const auto one = Constant(d, 1.0);
-  const auto centre = hn::GetLane(FiniteOrZero(d, hn::Set(d, Fold(d, HeadMean(d, x, n, one)))));
+  const auto centre =
+      hn::GetLane(FiniteOrZero(d, hn::Set(d, Fold(d, HeadMean(d, x, n, Constant(d, 1.0))))));
   hn::Vec<D> u, uv;
-  TwoSums(d, n, MomentTerms<D, T, false, true>{x, one, hn::Set(d, centre)}, u, uv, beside);
+  TwoSums(d, n, MomentTerms<D, T, false, true>{x, Repeat(d, 1.0), Repeat(d, centre)}, u, uv, beside);
   *out.centre = static_cast<double>(centre);
   *out.s = static_cast<double>(Fold(d, u));
   *out.q = static_cast<double>(Fold(d, uv));
@@ -259,7 +258,7 @@ HWY_INLINE void BlockMomentsTogether(D d, const Block& block, size_t count, size
   HWY_ALIGN Compute centres[kTogether];
   hn::Store(centre, d, centres);
   for (size_t i = 0; i < count; ++i) {
-    TwoSums(d, n, MomentTerms<D, T>{block(i), one, hn::Set(d, centres[i])}, u[i], uv[i]);
+    TwoSums(d, n, MomentTerms<D, T>{block(i), Repeat(d, 1.0), Repeat(d, centres[i])}, u[i], uv[i]);
   }
   for (size_t i = count; i < kTogether; ++i) u[i] = uv[i] = one;
   const auto s = FoldEach(d, u), q = FoldEach(d, uv);
@@ -281,7 +280,7 @@ template <class D, class G, class T, bool kAhead = false>
 struct GradientTerms {
   const G* g;
   const T* x;
-  hn::Vec<D> centre;
+  Repeated<D> centre;
   size_t g_step = 1, x_step = 1;
   template <class Reader>
   HWY_INLINE void operator()(const Reader& reader, size_t i, hn::Vec<D>& u, hn::Vec<D>& v) const {
@@ -290,7 +289,7 @@ struct GradientTerms {
       FetchAhead(x + i);
     }
     u = reader.Load(g + i * g_step);
-    v = hn::Sub(reader.Load(x + i * x_step), centre);
+    v = hn::Sub(reader.Load(x + i * x_step), All(D(), centre));
   }
 };
 
@@ -305,7 +304,7 @@ HWY_INLINE void BlockGradientSumsTogether(D d, const OfG& g, const OfX& x, const
   using T = std::remove_cv_t<std::remove_pointer_t<decltype(x(0))>>;
   hn::Vec<D> u[kTogether], uv[kTogether];
   for (size_t i = 0; i < count; ++i) {
-    TwoSums(d, n, GradientTerms<D, G, T>{g(i), x(i), Constant(d, centre(i))}, u[i], uv[i]);
+    TwoSums(d, n, GradientTerms<D, G, T>{g(i), x(i), Repeat(d, centre(i))}, u[i], uv[i]);
   }
   for (size_t i = count; i < kTogether; ++i) u[i] = uv[i] = hn::Zero(d);
   StoreLanes(d, FoldEach(d, u), count, out.g);
@@ -318,7 +317,7 @@ HWY_INLINE void BlockGradientSums(D d, const G* g, const T* x, size_t n, double 
                                   double& sum_g, double& sum_gx, const Work& beside) {
   constexpr bool kAhead = !std::is_same_v<Work, NoWork>;
   hn::Vec<D> u, uv;
-  TwoSums(d, n, GradientTerms<D, G, T, kAhead>{g, x, Constant(d, centre)}, u, uv, beside);
+  TwoSums(d, n, GradientTerms<D, G, T, kAhead>{g, x, Repeat(d, centre)}, u, uv, beside);
   sum_g = static_cast<double>(Fold(d, u));
   sum_gx = static_cast<double>(Fold(d, uv));
 }

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Builds the library for 64-bit Arm and runs its tests on NEON and SVE, by Debian's cross compiler and qemu:
+# test_aarch64.sh [TEST...], programs of tests/; all that ask for arithmetic without it. Adds Debian's arm64
+# packages of the libraries to this machine.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+build=build/aarch64
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+if ! dpkg -s libhwy-dev:arm64 libgtest-dev:arm64 libgmock-dev:arm64 g++-aarch64-linux-gnu qemu-user >/dev/null 2>&1; then
+  as_root dpkg --add-architecture arm64
+  as_root apt-get update -qq
+  as_root apt-get install -y --no-install-recommends qemu-user g++-aarch64-linux-gnu \
+    libhwy-dev:arm64 libgtest-dev:arm64 libgmock-dev:arm64 >/dev/null
+fi
+cmake -G Ninja -S . -B "$build" -DCMAKE_TOOLCHAIN_FILE=cmake/aarch64-linux-gnu.cmake >/dev/null
+cmake --build "$build" -j "$(nproc)"
+
+tests=("$@")
+if [ ${#tests[@]} = 0 ]; then
+  tests=(activation_test backward_test bias_rows_test bits_test cases_test denormalize_test exact_test forward_test
+         moments_test padding_test running_test selection_test targets_test)
+fi
+# One thread: OpenMP's threads wait for ever in this emulator, those of any program. What takes gigabytes is
+# left out. SVE's vectors are emulated one by one, here of 256 bits.
+export QEMU_LD_PREFIX=/usr/aarch64-linux-gnu OMP_NUM_THREADS=1 OMP_THREAD_LIMIT=1
+run() {
+  local log=$build/$1.$2.log start=$SECONDS
+  if INSTNORM_CPU_TARGET=$2 qemu-aarch64 -cpu max,sve-max-vq=2 "$build/tests/$1" --gtest_brief=1 \
+    --gtest_filter='-*TwoToThe31*:*64Bits*:*TenMillion*:*LargeOutputs*:*Streamed*' >"$log" 2>&1; then
+    printf '%-18s %-5s %s (%d s)\n' "$1" "$2" "$(grep -oE 'PASSED.*' "$log")" $((SECONDS - start))
+  else
+    printf '%-18s %-5s FAILED, see %s\n' "$1" "$2" "$log"
+    return 1
+  fi
+}
+export -f run
+export build
+printf '%s\n' "${tests[@]}" | sed 'p;s/$/ SVE/;t;' | awk 'NF == 1 {print $1, "NEON"; next} {print}' |
+  xargs -P "$(nproc)" -L 1 bash -c 'run "$0" "$1"'
