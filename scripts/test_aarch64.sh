@@ -28,7 +28,7 @@ run() {
   local log=$build/$1.$2.log start=$SECONDS
   if INSTNORM_CPU_TARGET=$2 qemu-aarch64 -cpu max,sve-max-vq=2 "$build/tests/$1" --gtest_brief=1 \
     --gtest_filter='-*TwoToThe31*:*64Bits*:*TenMillion*:*LargeOutputs*:*Streamed*' >"$log" 2>&1; then
-    printf '%-18s %-5s %s (%d s)\n' "$1" "$2" "$(grep -oE 'PASSED.*' "$log")" $((SECONDS - start))
+    printf '%-18s %-5s %s passed in %d s\n' "$1" "$2" "$(grep -oE '[0-9]+ tests' "$log" | tail -n 1)" $((SECONDS - start))
   else
     printf '%-18s %-5s FAILED, see %s\n' "$1" "$2" "$log"
     return 1
@@ -36,5 +36,6 @@ run() {
 }
 export -f run
 export build
-printf '%s\n' "${tests[@]}" | sed 'p;s/$/ SVE/;t;' | awk 'NF == 1 {print $1, "NEON"; next} {print}' |
-  xargs -P "$(nproc)" -L 1 bash -c 'run "$0" "$1"'
+for test in "${tests[@]}"; do
+  printf '%s %s\n' "$test" NEON "$test" SVE
+done | xargs -P "$(nproc)" -L 1 bash -c 'run "$0" "$1"'

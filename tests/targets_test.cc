@@ -33,7 +33,8 @@ struct Probe {
 // Both are read once in a process, so each question takes one.
 Probe probe(const std::string& environment, const std::string& file = "") {
   const std::string command = "unset INSTNORM_CPU_TARGET INSTNORM_NUM_THREADS; " + environment +
-                              " " EMULATOR " '" RUNTIME_PROBE "' " + (file.empty() ? "" : "'" + file + "'");
+                              " " EMULATOR " '" RUNTIME_PROBE "' " +
+                              (file.empty() ? "" : "'" + file + "'");
   Probe result;
   FILE* pipe = popen(command.c_str(), "r");
   if (pipe == nullptr) return result;

@@ -157,8 +157,7 @@ struct Gelu {
 // z / 2 (1 + tanh u) = z sigmoid(2 u), u = sqrt(2 / pi) (z + 0.044715 z^3).
 struct GeluTanh {
   template <class D>
-  static HWY_INLINE void At(D d, hn::Vec<D> z, hn::Vec<D> z2, hn::Vec<D>& share,
-                            hn::Vec<D>& rest) {
+  static HWY_INLINE void At(D d, hn::Vec<D> z, hn::Vec<D> z2, hn::Vec<D>& share, hn::Vec<D>& rest) {
     const auto cubic = hn::MulAdd(z2, Constant(d, 0.044715), Constant(d, 1.0));
     const auto twice_u = hn::Mul(hn::Mul(z, cubic), Constant(d, 1.5957691216057307117));
     LogisticAt(d, twice_u, share, rest);

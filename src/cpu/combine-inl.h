@@ -257,8 +257,8 @@ HWY_INLINE void BlockBackward(D d, const G* g, const T* x, T* dx, size_t n,
     return;
   }
   Combine<kLong>(d, dx, n, stream,
-                 BackwardValue<D, G, T>{g, x, Repeat(d, k.centre), Repeat(d, k.p),
-                                        Repeat(d, k.q), Repeat(d, k.r)});
+                 BackwardValue<D, G, T>{g, x, Repeat(d, k.centre), Repeat(d, k.p), Repeat(d, k.q),
+                                        Repeat(d, k.r)});
 }
 
 // p * g + s * u + q * (x - centre) + r
@@ -305,9 +305,8 @@ struct SlopeValue {
 template <class Act, class D, class T>
 HWY_INLINE void BlockSlope(D d, const T* g, const T* x, hn::TFromD<D>* h, size_t n,
                            const AffineCoefficients& k) {
-  Combine<true>(
-      d, h, n, false,
-      SlopeValue<D, T, Act>{g, x, Repeat(d, k.centre), Repeat(d, k.a), Repeat(d, k.b)});
+  Combine<true>(d, h, n, false,
+                SlopeValue<D, T, Act>{g, x, Repeat(d, k.centre), Repeat(d, k.a), Repeat(d, k.b)});
 }
 
 }  // namespace instnorm::cpu::HWY_NAMESPACE

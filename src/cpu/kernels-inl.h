@@ -106,8 +106,8 @@ void AffineMomentsWith(In x, Out y, int64_t count, int64_t n, const AffineColumn
   using Beside = CombineBeside<kStream, D, T, Value>;
   const D d;
   for (int64_t i = 0, at = 0; i < count; ++i, at += k.step) {
-    const Value value{Segment<T>(x, i), Repeat(d, 0.0), Repeat(d, k.centre[at]),
-                      Repeat(d, k.a[at]), Repeat(d, k.b[at])};
+    const Value value{Segment<T>(x, i), Repeat(d, 0.0), Repeat(d, k.centre[at]), Repeat(d, k.a[at]),
+                      Repeat(d, k.b[at])};
     BlockMomentsBeside(d, Segment<T>(next, i), static_cast<size_t>(n), out.at(i),
                        Beside(Segment<T>(y, i), static_cast<size_t>(n), value));
   }
@@ -181,12 +181,8 @@ void Gradients(In g, In x, int64_t count, int64_t n, const double* centre, int64
 template <class G, class T, class D>
 HWY_INLINE BackwardValue<D, G, T> BackwardOf(D d, const G* g, const T* x, const BackwardColumns& k,
                                              int64_t at) {
-  return {g,
-          x,
-          Repeat(d, k.centre[at]),
-          Repeat(d, k.p[at]),
-          Repeat(d, k.q[at]),
-          Repeat(d, k.r[at])};
+  return {
+      g, x, Repeat(d, k.centre[at]), Repeat(d, k.p[at]), Repeat(d, k.q[at]), Repeat(d, k.r[at])};
 }
 
 // Of how many rows has x a part in the gradient? Where it has none it may be NaN.

@@ -75,7 +75,8 @@ class VirtualVector {
   using T = hn::TFromD<D>;
   using V = hn::Vec<D>;
 
-  // The implicit one is not compiled for the instruction set, which that of NEON's vectors asks for.
+  // The implicit one is not compiled for the instruction set, which that of NEON's vectors asks
+  // for.
   HWY_INLINE VirtualVector() {}  // NOLINT
 
 #if !INSTNORM_SIZED_VECTORS

@@ -225,7 +225,8 @@ HWY_INLINE void BlockMomentsBeside(D d, const T* x, size_t n, const MomentSums& 
   const auto centre =
       hn::GetLane(FiniteOrZero(d, hn::Set(d, Fold(d, HeadMean(d, x, n, Constant(d, 1.0))))));
   hn::Vec<D> u, uv;
-  TwoSums(d, n, MomentTerms<D, T, false, true>{x, Repeat(d, 1.0), Repeat(d, centre)}, u, uv, beside);
+  TwoSums(d, n, MomentTerms<D, T, false, true>{x, Repeat(d, 1.0), Repeat(d, centre)}, u, uv,
+          beside);
   *out.centre = static_cast<double>(centre);
   *out.s = static_cast<double>(Fold(d, u));
   *out.q = static_cast<double>(Fold(d, uv));
