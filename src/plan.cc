@@ -13,8 +13,8 @@ namespace {
 // them alone is faster (docs/performance.md).
 constexpr std::int64_t kBytesPerThread = 384 * 1024;
 
-// From this much read and written on, streaming stores pay, by one thread and by several; below, the
-// reader of y finds it in the cache (docs/performance.md).
+// From this much read and written on, streaming stores pay, by one thread and by several; below,
+// the reader of y finds it in the cache (docs/performance.md).
 constexpr std::int64_t kStreamBytes = 12'000'000;
 
 // A tile of rows is summed and then combined: what was read must still be in the first-level cache.
