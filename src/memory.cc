@@ -2,6 +2,7 @@
 
 #include <instnorm/runtime.h>
 
+#include <pthread.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -71,7 +72,7 @@ std::size_t bound() {
   return bytes;
 }
 
-// Who finds it locked goes on without it: a fork may have caught another thread within.
+// Who wants a block and finds it locked goes on without it.
 class Kept {
  public:
   // A block of so many bytes, the last that was given, else null.
@@ -108,6 +109,10 @@ class Kept {
     return true;
   }
 
+  // So that no thread of the parent holds it in the child of a fork, where nobody would let it go.
+  void lock() { mutex_.lock(); }
+  void unlock() { mutex_.unlock(); }
+
   std::size_t release() {
     const std::unique_lock lock(mutex_);
     const std::size_t all = total_;
@@ -123,8 +128,16 @@ class Kept {
   std::size_t total_ = 0;
 };
 
+Kept& kept();
+
+Kept& make_kept() {
+  Kept& made = *new Kept();  // results may be freed after static objects are
+  pthread_atfork([] { kept().lock(); }, [] { kept().unlock(); }, [] { kept().unlock(); });
+  return made;
+}
+
 Kept& kept() {
-  static Kept& kept = *new Kept();  // results may be freed after static objects are
+  static Kept& kept = make_kept();
   return kept;
 }
 

@@ -6,7 +6,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdint>
+#include <thread>
 #include <vector>
 
 namespace instnorm::test {
@@ -34,6 +36,33 @@ TEST(Fork, TheChildComputesAfterTheParentUsedThreads) {
   EXPECT_TRUE(WIFEXITED(status)) << "killed by signal " << WTERMSIG(status);
   EXPECT_EQ(WEXITSTATUS(status), 0);
   EXPECT_EQ(normalized(), expected);
+}
+
+// Another thread of the parent is in the list of kept memory for most of the time.
+TEST(Fork, TheChildReleasesMemory) {
+  std::atomic<bool> done{false};
+  std::thread busy([&] {
+    while (!done) {
+      {
+        const Tensor t({1 << 20}, DType::boolean);
+      }
+      release_memory();
+    }
+  });
+  for (int i = 0; i < 200 && !testing::Test::HasFailure(); ++i) {
+    const pid_t child = fork();
+    ASSERT_NE(child, -1);
+    if (child == 0) {
+      alarm(5);
+      release_memory();
+      _exit(0);
+    }
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status)) << "killed by signal " << WTERMSIG(status) << " at fork " << i;
+  }
+  done = true;
+  busy.join();
 }
 
 }  // namespace
