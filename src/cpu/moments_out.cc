@@ -7,13 +7,14 @@ namespace instnorm::cpu {
 
 MomentsOut::MomentsOut(const Problem& p) : problem_(p) {
   const auto size = static_cast<std::size_t>(p.rows());
-  if (p.save_moments != nullptr && p.save_moments != p.moments) {
-    saved_ = p.save_moments;
-    saved_->N = p.N;
-    saved_->C = p.C;
-    for (auto* v : {&saved_->count, &saved_->mean, &saved_->m2}) v->resize(size);
-  }
+  // Whatever has no memory leaves the caller's moments as they were.
   if (p.running_mean.defined() && p.use_input_stats) running_ = scratch<KeptMoments>(size);
+  if (p.save_moments == nullptr || p.save_moments == p.moments) return;
+  saved_ = p.save_moments;
+  for (auto* v : {&saved_->count, &saved_->mean, &saved_->m2}) v->reserve(size);
+  for (auto* v : {&saved_->count, &saved_->mean, &saved_->m2}) v->resize(size);
+  saved_->N = p.N;
+  saved_->C = p.C;
 }
 
 void MomentsOut::keep(Row row, const RowMoments& moments) const {
