@@ -32,7 +32,14 @@ struct Argument {
 };
 
 // str(object), and the name of its type, for messages.
-inline std::string text(nb::handle object) { return nb::cast<std::string>(nb::str(object)); }
+// A half of a surrogate pair, which UTF-8 has not, is spelled out.
+inline std::string text(nb::handle object) {
+  const nb::str string(object);
+  const auto bytes =
+      nb::steal<nb::bytes>(PyUnicode_AsEncodedString(string.ptr(), "utf-8", "backslashreplace"));
+  if (!bytes.is_valid()) nb::raise_python_error();
+  return {bytes.c_str(), bytes.size()};
+}
 inline std::string class_of(nb::handle object) { return text(object.type().attr("__name__")); }
 
 // Runs the body of a function of Python's C API, where no C++ exception may pass.

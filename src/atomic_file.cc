@@ -96,9 +96,15 @@ int fsync_retrying(int fd) {
   return result;
 }
 
-// Best effort: by then the file is whole under its name, and not every folder can be opened.
-void flush_folder_of(const std::string& path) {
-  const std::string folder = std::filesystem::path(path).parent_path();
+// Best effort: by then the file is whole under its name, and not every folder can be opened, nor is
+// there always memory for its name.
+void flush_folder_of(const std::string& path) noexcept {
+  std::string folder;
+  try {
+    folder = std::filesystem::path(path).parent_path();
+  } catch (const std::bad_alloc&) {
+    return;
+  }
   const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return;
   fsync_retrying(fd);

@@ -18,8 +18,9 @@ E named(const char* option, const std::array<const char*, kCount>& names, E firs
     possible += i == 0 ? "" : i + 1 < kCount ? ", " : " or ";
     possible += std::string("\"") + names[i] + "\"";
   }
-  throw std::invalid_argument(std::string(option) + " must be " + possible + ", got \"" + name +
-                              "\"");
+  constexpr std::size_t kShown = 40;
+  throw std::invalid_argument(std::string(option) + " must be " + possible + ", got \"" +
+                              name.substr(0, kShown) + (name.size() > kShown ? "...\"" : "\""));
 }
 
 }  // namespace

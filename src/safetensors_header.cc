@@ -285,6 +285,15 @@ void check_layout(const TensorInfos& tensors, std::uint64_t data_bytes) {
   }
 }
 
+// Not by an array of json's, whose destructor takes memory and ends the process if there is none.
+std::string list_of(const std::vector<std::int64_t>& extents) {
+  std::string text;
+  for (const std::int64_t extent : extents) {
+    text += (text.empty() ? "" : ",") + std::to_string(extent);
+  }
+  return text;
+}
+
 std::string key_of(const std::string& name) {
   try {
     return json(name).dump();
@@ -339,9 +348,9 @@ std::string make_safetensors_header(TensorInfos& tensors) {
                                   " is too large or no whole bytes");
     }
     info.end = end;
-    text += ',' + key_of(entry->first) + ":{\"dtype\":\"" + info.dtype +
-            "\",\"shape\":" + json(info.shape).dump() + ",\"data_offsets\":[" +
-            std::to_string(info.begin) + "," + std::to_string(info.end) + "]}";
+    text += ',' + key_of(entry->first) + ":{\"dtype\":\"" + info.dtype + "\",\"shape\":[" +
+            list_of(info.shape) + "],\"data_offsets\":[" + std::to_string(info.begin) + "," +
+            std::to_string(info.end) + "]}";
   }
   text += '}';
   text.append((8 - text.size() % 8) % 8, ' ');
