@@ -289,7 +289,8 @@ void check_layout(const TensorInfos& tensors, std::uint64_t data_bytes) {
 std::string list_of(const std::vector<std::int64_t>& extents) {
   std::string text;
   for (const std::int64_t extent : extents) {
-    text += (text.empty() ? "" : ",") + std::to_string(extent);
+    if (!text.empty()) text += ',';
+    text += std::to_string(extent);
   }
   return text;
 }
