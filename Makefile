@@ -12,7 +12,7 @@ BUILD  := build/$(PRESET)
 VENV   := .venv/bin
 SOURCES = $(shell git ls-files '*.h' '*.cc')
 
-.PHONY: help demo test bench sanitize asan tsan fuzz format check-format lint clang-tidy clean
+.PHONY: help demo test bench sanitize asan tsan coverage fuzz format check-format lint clang-tidy clean
 .DEFAULT_GOAL := help
 
 help:
@@ -95,9 +95,15 @@ asan:
 	scripts/install_deps.sh ci
 	cmake --preset asan
 	cmake --build --preset asan -j $(JOBS)
-	ASAN_OPTIONS=$(SYMBOLS) UBSAN_OPTIONS=$(SYMBOLS) LSAN_OPTIONS=suppressions=$(CURDIR)/tests/lsan.supp \
+	rm -rf build/asan/coverage
+	LLVM_PROFILE_FILE=$(CURDIR)/build/asan/coverage/%m.profraw \
+	  ASAN_OPTIONS=$(SYMBOLS) UBSAN_OPTIONS=$(SYMBOLS) LSAN_OPTIONS=suppressions=$(CURDIR)/tests/lsan.supp \
 	  ctest --test-dir build/asan -j $(JOBS) --timeout 120 --output-on-failure --output-junit ctest.xml \
 	  -E 'TwoToThe31|64Bits|TenMillion|\.(SCALAR|SSE4|AVX2|AVX512)$$'
+
+# Of what make asan ran.
+coverage:
+	$(PYTHON) scripts/coverage.py build/asan
 
 # Clang, as its OpenMP runtime tells ThreadSanitizer what it does; GCC's does not, and every parallel
 # loop would be reported.

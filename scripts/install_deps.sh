@@ -38,6 +38,7 @@ fi
 if [ "$level" = ci ]; then
   libraries+=(libclang-rt-19-dev libomp-19-dev)
   have clang++-19 || packages+=(clang-19)
+  have llvm-cov-19 || packages+=(llvm-19)
   have clang-tidy-19 || packages+=(clang-tidy-19)
 fi
 

@@ -5,8 +5,9 @@
 
 The mutants are a seeded sample of what the rules below make of the files below, --each of a file.
 A mutant's name is FILE:LINE:COLUMN RULE. One that does not compile does not count. Each worker has
-a copy of the sources and a build of its own in build/mutate, for one instruction set (AVX2), and
-runs the test programs until one fails. Prints a table by file; exit 1 if a mutant survived that
+a copy of the sources and two builds of its own in build/mutate, for one instruction set each: AVX2,
+and, for what survives there, SCALAR with AddressSanitizer and UndefinedBehaviorSanitizer. It runs
+the test programs until one fails. Prints a table by file; exit 1 if a mutant survived that
 docs/reliability.md does not name.
 """
 
@@ -41,7 +42,15 @@ OBJECTS = [f"{FOLDER_OF_OBJECTS}{file}.o"
            for file in re.findall(r"^  ([\w/]+\.cc)", (ROOT / "src/CMakeLists.txt").read_text(), re.M)]
 SLOWEST = f"{FOLDER_OF_OBJECTS}cpu/kernels_16bit.cc.o"
 # Several times what the slowest takes: what takes longer hangs.
-TIMEOUT = 300
+TIMEOUT = {"AVX2": 300, "SCALAR": 900}
+
+# AVX2 alone is compiled where it is the least that the compiler may take for granted and what is above it
+# is left out. Its numbers are those of every instruction set.
+FLAGS = {
+    "AVX2": "-O1 -march=haswell '-DINSTNORM_LEFT_OUT=(HWY_AVX3|HWY_AVX3_DL)'",
+    "SCALAR": "-O1 -fsanitize=address,undefined -fno-sanitize-recover=all "
+              "'-DINSTNORM_LEFT_OUT=(HWY_SSE4|HWY_AVX2|HWY_AVX3|HWY_AVX3_DL)'",
+}
 
 # What is replaced by what. Spaces tell an operator from a template's bracket, a reference or a sign.
 REPLACED = [
@@ -104,7 +113,7 @@ def sample(files, each, seed):
 class Worker:
     def __init__(self, number):
         self.source = FOLDER / f"source{number}"
-        self.build = FOLDER / f"build{number}"
+        self.builds = {name: FOLDER / f"{name}{number}" for name in FLAGS}
         self.log = FOLDER / f"log{number}.txt"
 
     def run(self, *command, timeout=None, **environment):
@@ -130,28 +139,29 @@ class Worker:
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / file, to)
         launcher = ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []
-        # AVX2 alone is compiled where it is the least that the compiler may take for granted and what is
-        # above it is left out. Its numbers are those of every instruction set.
-        ready = self.run(
-            "cmake", "-S", self.source, "-B", self.build, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=None",
-            "-DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON", "-DINSTNORM_BUILD_TOOLS=OFF", *launcher,
-            "-DCMAKE_CXX_FLAGS=-O1 -march=haswell '-DINSTNORM_LEFT_OUT=(HWY_AVX3|HWY_AVX3_DL)'") == 0
-        if not (ready and self.compile(*(f"{p}_test" for p in PROGRAMS))):
-            sys.exit(f"mutate: the build without a mutant fails: {self.log}")
+        for name, build in self.builds.items():
+            ready = self.run(
+                "cmake", "-S", self.source, "-B", build, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=None",
+                "-DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON", "-DINSTNORM_BUILD_TOOLS=OFF", *launcher,
+                f"-DCMAKE_CXX_FLAGS={FLAGS[name]}") == 0
+            if not (ready and self.compile(name, *(f"{p}_test" for p in PROGRAMS))):
+                sys.exit(f"mutate: the build without a mutant fails: {self.log}")
 
-    def compile(self, *which):
-        return self.run("ninja", "-C", self.build, "-j1", *which, CCACHE_BASEDIR=str(self.source), CCACHE_NOHASHDIR="1") == 0
+    def compile(self, build, *which):
+        return self.run("ninja", "-C", self.builds[build], "-j1", *which,
+                        CCACHE_BASEDIR=str(self.source), CCACHE_NOHASHDIR="1") == 0
 
-    def test(self, programs):
+    def test(self, which, programs):
         """The program that fails, or None. Links by ninja's own command, with the objects as they are."""
+        build = self.builds[which]
         for program in programs:
             link = subprocess.check_output(
-                ["ninja", "-C", str(self.build), "-t", "commands", "-s", f"tests/{program}_test"], text=True)
+                ["ninja", "-C", str(build), "-t", "commands", "-s", f"tests/{program}_test"], text=True)
             link = re.search(r": && (.* -o .*?)( && |$)", link.strip().splitlines()[-1])[1]
-            if self.run("sh", "-c", f"cd {self.build} && {link}") != 0:
+            if self.run("sh", "-c", f"cd {build} && {link}") != 0:
                 return "does not compile"
-            result = self.run(self.build / "tests" / f"{program}_test", "--gtest_brief=1", "--gtest_fail_fast", FILTER,
-                              timeout=TIMEOUT)
+            result = self.run(build / "tests" / f"{program}_test", "--gtest_brief=1", "--gtest_fail_fast", FILTER,
+                              timeout=TIMEOUT[which])
             if result != 0:
                 return f"{program}_test" + (" hangs" if result == "hangs" else "")
         return None
@@ -165,15 +175,19 @@ class Worker:
         try:
             with open(self.log, "a") as log:
                 print("\n====", name(mutant), file=log)
-            if not self.compile(*(o for o in OBJECTS if o != SLOWEST)):
+            if not self.compile("AVX2", *(o for o in OBJECTS if o != SLOWEST)):
                 return "does not compile"
             # Most die of float32 alone, with the old 16-bit kernels beside the new ones.
             in_kernels = mutant.file.endswith("-inl.h") or mutant.file == "src/row_algebra.h"
-            if in_kernels and (killer := self.test(PROGRAMS[:QUICK])):
+            if in_kernels and (killer := self.test("AVX2", PROGRAMS[:QUICK])):
                 return killer
-            if not self.compile(SLOWEST):
+            if not self.compile("AVX2", SLOWEST):
                 return "does not compile"
-            return self.test(PROGRAMS) or "survived"
+            if killer := self.test("AVX2", PROGRAMS):
+                return killer
+            if not self.compile("SCALAR", *OBJECTS):
+                return "does not compile"
+            return "sanitized " + killer if (killer := self.test("SCALAR", PROGRAMS)) else "survived"
         finally:
             path.write_text(original)
 
@@ -198,7 +212,7 @@ def main():
     for number in range(args.workers):
         worker = Worker(number)
         worker.prepare()  # one after the other: the second finds most in the first's ccache
-        if number == 0 and not args.trust and (failed := worker.test(PROGRAMS)):
+        if number == 0 and not args.trust and (failed := worker.test("AVX2", PROGRAMS) or worker.test("SCALAR", PROGRAMS)):
             sys.exit(f"mutate: {failed} fails without a mutant: {worker.log}")
         idle.put(worker)
     print(f"{len(chosen)} mutants", flush=True)
@@ -213,7 +227,7 @@ def main():
             outcome = worker.outcome(mutant)
         finally:
             idle.put(worker)
-        print(f"{outcome:26} {time.monotonic() - start:4.0f} s  {name(mutant)}", flush=True)
+        print(f"{outcome:36} {time.monotonic() - start:4.0f} s  {name(mutant)}", flush=True)
         return mutant, outcome
 
     with concurrent.futures.ThreadPoolExecutor(args.workers) as pool:

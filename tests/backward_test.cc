@@ -237,6 +237,26 @@ TEST(Backward, AMillionElements) {
 
 // The gradient of sum(y * g) by central differences of the forward in double. Error: h^2 from the
 // third derivative, 2^-53 |sum| / h from rounding: about 1e-9 for h = 1e-5 and sums about 10.
+// One of the two sums overflows float, the other does not.
+TEST(Backward, OneSumBeyondFloat) {
+  for (const std::int64_t L : {40, 300, 5000}) {
+    for (const bool of_g : {true, false}) {
+      BackwardCall call(DType::float32, {1, 2, L});
+      std::vector<double> x = call.x.values(), g = call.g.values();
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        const double sign = i % 2 == 0 ? 1.0 : -1.0;
+        x[i] = (of_g ? 1e-10 : 10.0) * sign;
+        g[i] = 3e38 * (of_g ? 0.9 + 0.1 * sign : sign);
+      }
+      call.x.set(x);
+      call.g.set(g);
+      call.setting.eps = 1000.0;
+      call.cancels = true;
+      EXPECT_TRUE(call.backward_is_right()) << L << " " << of_g;
+    }
+  }
+}
+
 TEST(Backward, IsTheDerivativeOfTheForward) {
   constexpr double kStep = 1e-5, kError = 2e-8;
   for (const bool per_instance : {false, true}) {

@@ -140,6 +140,36 @@ TEST(PlanTest, PrintsItself) {
   EXPECT_THAT(text, HasSubstr("1 of 4"));
 }
 
+TEST(PlanTest, SaysWhy) {
+  const auto why = [](const Dims& shape, int threads, bool in_place = false,
+                      Pattern pattern = Pattern::dense) {
+    const Problem p = problem_of(DType::float32, shape, in_place, pattern);
+    const Machine machine{"AVX2", threads};
+    return to_string(make_plan(p, machine), p, machine);
+  };
+  const Dims small = {2, 3, 40}, large = {64, 100, 10'000}, one = {1, 1, 10'000'000};
+  EXPECT_THAT(why(small, 4), HasSubstr("1 of 4 (too small to share)"));
+  EXPECT_THAT(why(large, 4), HasSubstr("4 of 4 (all that may be used)"));
+  EXPECT_THAT(why(small, 4), HasSubstr("whole rows (one thread)"));
+  EXPECT_THAT(why(large, 4), HasSubstr("whole rows (a row or more for each thread)"));
+  EXPECT_THAT(why(one, 4), HasSubstr("blocks of each row (fewer rows than threads)"));
+  EXPECT_THAT(why({1, 300, 4096}, 1000),
+              HasSubstr("(fewer rows than threads, too short to share)"));
+  EXPECT_THAT(why(small, 4), HasSubstr("ordinary (the output may stay in the cache)"));
+  EXPECT_THAT(why(large, 4), HasSubstr("streaming (more than the caches hold)"));
+  EXPECT_THAT(why(large, 4, true), HasSubstr("ordinary (in place)"));
+  EXPECT_THAT(why(large, 4, false, Pattern::stepped), HasSubstr("ordinary (rows are copied)"));
+  EXPECT_THAT(why(large, 4, false, Pattern::stepped), HasSubstr("copied block by block"));
+  EXPECT_THAT(why({2, 3, 0}, 4), HasSubstr("dense (0 blocks of"));
+  static float memory;
+  Moments out;
+  const Problem p = moments_problem(view(&memory, {1, 1, 1}), {}, &out, {});
+  const Machine machine{"AVX2", 4};
+  const std::string text = to_string(make_plan(p, machine), p, machine);
+  EXPECT_THAT(text, HasSubstr("dense (1 block of"));
+  EXPECT_THAT(text, HasSubstr("ordinary (nothing is stored)"));
+}
+
 TEST(Explain, SaysWhatTheCallWouldDo) {
   std::vector<float> x(240), y(240);
   const std::string text = explain(view(x, {2, 3, 40}), view(y, {2, 3, 40}));

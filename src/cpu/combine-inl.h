@@ -238,13 +238,11 @@ struct BackwardValue {
   const G* g;
   const T* x;
   Repeated<D> centre, p, q, r;
-  size_t g_step = 1, x_step = 1;
   template <class Reader>
   HWY_INLINE hn::Vec<D> operator()(const Reader& reader, size_t i) const {
     const D d;
-    const auto from_centre = hn::Sub(reader.Load(x + i * x_step), All(d, centre));
-    return hn::MulAdd(reader.Load(g + i * g_step), All(d, p),
-                      hn::MulAdd(from_centre, All(d, q), All(d, r)));
+    const auto from_centre = hn::Sub(reader.Load(x + i), All(d, centre));
+    return hn::MulAdd(reader.Load(g + i), All(d, p), hn::MulAdd(from_centre, All(d, q), All(d, r)));
   }
 };
 

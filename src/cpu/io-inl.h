@@ -239,17 +239,13 @@ HWY_INLINE void StorePartAs(D d, hn::Vec<D> v, T* p, size_t n) {
   CopyPart<hn::MaxLanes(D())>(p, part, n);
 }
 
-// ---- how a loop reads and writes: whole vectors in its body, a part at its end
+// ---- how a loop reads: whole vectors in its body, a part at its end
 
 template <class D>
 struct Whole {
   template <class T>
   HWY_INLINE hn::Vec<D> Load(const T* p) const {
     return LoadAs(D(), p);
-  }
-  template <class T>
-  HWY_INLINE void Store(hn::Vec<D> v, T* p) const {
-    StoreAs(D(), v, p);
   }
   HWY_INLINE hn::Vec<D> Keep(hn::Vec<D> v) const { return v; }
 };
@@ -260,10 +256,6 @@ struct Part {
   template <class T>
   HWY_INLINE hn::Vec<D> Load(const T* p) const {
     return LoadPartAs(D(), p, n);
-  }
-  template <class T>
-  HWY_INLINE void Store(hn::Vec<D> v, T* p) const {
-    StorePartAs(D(), v, p, n);
   }
   // Zero in the lanes that are not there.
   HWY_INLINE hn::Vec<D> Keep(hn::Vec<D> v) const {

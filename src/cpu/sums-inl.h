@@ -68,7 +68,7 @@ HWY_INLINE void TwoSums(D d, size_t n, const Terms& terms, hn::Vec<D>& sum_u, hn
       });
     }
     if (i == whole) {
-      const size_t full = (n - i) / lanes, part = (n - i) % lanes;
+      const size_t full = (n - i) / lanes, part = n % lanes;
       Vectors::Each([&](auto k) INSTNORM_INLINED {
         if (k >= full) return;
         terms(Whole<D>(), i + k * lanes, u, v);
@@ -282,15 +282,14 @@ struct GradientTerms {
   const G* g;
   const T* x;
   Repeated<D> centre;
-  size_t g_step = 1, x_step = 1;
   template <class Reader>
   HWY_INLINE void operator()(const Reader& reader, size_t i, hn::Vec<D>& u, hn::Vec<D>& v) const {
     if constexpr (kAhead) {
       FetchAhead(g + i);
       FetchAhead(x + i);
     }
-    u = reader.Load(g + i * g_step);
-    v = hn::Sub(reader.Load(x + i * x_step), All(D(), centre));
+    u = reader.Load(g + i);
+    v = hn::Sub(reader.Load(x + i), All(D(), centre));
   }
 };
 

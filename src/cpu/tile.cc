@@ -61,8 +61,7 @@ void each_across(const Rows& rows, const Tile& tile, std::int64_t size, const F&
 template <class F>
 void each_segment(const Rows& rows, const Tile& tile, std::int64_t size, const F& f) {
   for (std::int64_t i = 0; i < tile.count; ++i) {
-    f(rows.row(tile.row_n, tile.row_c + (tile.along ? 0 : i)),
-      tile.first + (tile.along ? i * tile.n : 0), i * tile.n * size);
+    f(rows.row(tile.row_n, tile.row_c + i), tile.first, i * tile.n * size);
   }
 }
 
