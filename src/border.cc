@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "dtype.h"
+#include "fault.h"
 
 namespace instnorm {
 
@@ -12,6 +13,9 @@ void Border::fail(const std::string& what) const {
 }
 
 void Border::input(const char* arg, const ConstView& x, DataFormat format) {
+  if (format > DataFormat::NLC) {
+    fail("data_format is no DataFormat: " + std::to_string(static_cast<int>(format)));
+  }
   const bool last = format == DataFormat::NLC;
   if (!x.defined()) fail(std::string(arg) + " is missing");
   if (x.shape.rank() < 2) {
@@ -22,6 +26,7 @@ void Border::input(const char* arg, const ConstView& x, DataFormat format) {
     fail(std::string(arg) + " must be float16, bfloat16, float32 or float64, got " + name(x.dtype));
   }
   arg_ = arg;
+  p_.x.data = bytes(arg, x);
   shape_ = x.shape;
   n_axis_ = x.shape.rank() > 2 ? 0 : -1;
   c_axis_ = last ? x.shape.rank() - 1 : n_axis_ + 1;
@@ -32,7 +37,6 @@ void Border::input(const char* arg, const ConstView& x, DataFormat format) {
   for (int i = n_axis_ + 1; i < x.shape.rank(); ++i) {
     if (i != c_axis_) p_.L *= x.shape[i];
   }
-  p_.x.data = bytes(arg, x);
   rows(x, n_axis_, c_axis_, p_.x);
 }
 
@@ -63,11 +67,10 @@ void Border::defined_param(const char* arg, const ConstView& v, bool per_instanc
     fail(std::string(arg) + " must be " + (size_of(p_.dtype) == 2 ? "float32 or " : "") +
          name(p_.dtype) + " for a " + name(p_.dtype) + " " + arg_ + ", got " + name(v.dtype));
   }
-  const std::int64_t size = size_of(v.dtype);
   param.data = bytes(arg, v);
   param.dtype = v.dtype;
-  param.stride_n = each ? v.strides[0] * size : 0;
-  param.stride_c = v.strides[each ? 1 : 0] * size;
+  param.stride_n = each ? stride_in_bytes(v, 0) : 0;
+  param.stride_c = stride_in_bytes(v, each ? 1 : 0);
   param.per_instance = each;
 }
 
@@ -81,7 +84,7 @@ void Border::lengths(const ConstView& v) const {
   if (shape_.rank() > 3) {
     fail(std::string("lengths needs ") + arg_ + " of 2 or 3 dimensions, got shape " + shape_.str());
   }
-  p_.lengths = {bytes("lengths", v), v.dtype == DType::int64, v.strides[0] * size_of(v.dtype)};
+  p_.lengths = {bytes("lengths", v), v.dtype == DType::int64, stride_in_bytes(v, 0)};
   for (std::int64_t n = 0; n < p_.N; ++n) {
     const std::int64_t length = p_.lengths.at(n);
     if (length < 0 || length > p_.L) {
@@ -145,6 +148,9 @@ void Border::given_moments(const Moments& m) const {
 }
 
 std::byte* Border::bytes(const char* arg, const ConstView& v) const {
+  if (const Fault fault = fault_of(v); fault != Fault::none) {
+    fail(std::string(arg) + ": " + text_of(fault, v));
+  }
   if (v.data == nullptr && v.shape.product() > 0) {
     fail(std::string(arg) + " has shape " + v.shape.str() + " but no data");
   }
@@ -156,20 +162,20 @@ std::byte* Border::bytes(const char* arg, const ConstView& v) const {
 
 void Border::rows(const ConstView& v, int n_axis, int c_axis, Rows& r) const {
   const std::int64_t size = size_of(v.dtype);
-  r.stride_n = n_axis == 0 ? v.strides[0] * size : 0;
-  r.stride_c = c_axis >= 0 ? v.strides[c_axis] * size : 0;
+  r.stride_n = n_axis == 0 ? stride_in_bytes(v, 0) : 0;
+  r.stride_c = c_axis >= 0 ? stride_in_bytes(v, c_axis) : 0;
   const int last_axis = v.shape.rank() - 1;
   if (last_axis - n_axis == (c_axis >= 0 ? 2 : 1)) {  // one dimension along the row, as most have
     const int axis = last_axis == c_axis ? last_axis - 1 : last_axis;
     r.inner = 1;
     r.extent[0] = v.shape[axis];
-    r.stride[0] = v.shape[axis] == 1 ? size : v.strides[axis] * size;
+    r.stride[0] = v.shape[axis] == 1 ? size : stride_in_bytes(v, axis);
     return;
   }
   r.inner = 0;
   for (int i = n_axis + 1; i < v.shape.rank(); ++i) {
     if (v.shape[i] == 1 || i == c_axis) continue;
-    const std::int64_t stride = v.strides[i] * size;
+    const std::int64_t stride = stride_in_bytes(v, i);
     const auto last = static_cast<std::size_t>(r.inner - 1);
     if (r.inner > 0 && r.stride[last] == stride * v.shape[i]) {
       r.extent[last] *= v.shape[i];

@@ -42,6 +42,12 @@ class Border {
     if (v.defined()) defined_param(arg, v, per_instance, param);
   }
 
+  void activation(Activation activation) const {
+    if (activation > Activation::silu) {
+      fail("activation is no Activation: " + std::to_string(static_cast<int>(activation)));
+    }
+  }
+
   // lengths, mask, nan_policy: which values are there.
   template <class Options>
   void presence(const Options& o) const {
@@ -49,6 +55,9 @@ class Border {
     if (o.mask.defined()) mask(o.mask);
     if (p_.lengths.defined() && p_.mask.defined()) {
       fail("lengths and mask are both given: give one of them");
+    }
+    if (o.nan_policy > NanPolicy::raise) {
+      fail("nan_policy is no NanPolicy: " + std::to_string(static_cast<int>(o.nan_policy)));
     }
     p_.nan_policy = o.nan_policy;
   }
@@ -72,6 +81,15 @@ class Border {
     if (!p_.lengths.defined() && !p_.mask.defined()) return;
     apart(arg, out, "lengths", o.lengths);
     apart(arg, out, "mask", o.mask);
+  }
+  // Moments are no views, but a view may be of their memory.
+  template <class V>
+  void apart(const char* arg, const V& v, const char* other, const Moments& m) const {
+    if (!v.defined()) return;
+    for (const auto* of : {&m.count, &m.mean, &m.m2}) {
+      const auto size = static_cast<std::int64_t>(of->size());
+      apart(arg, v, other, ConstView{of->data(), DType::float64, Dims{size}, Dims{1}});
+    }
   }
   bool in_place(const char* arg, const ConstView& out, const char* other,
                 const ConstView& v) const {

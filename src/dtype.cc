@@ -10,7 +10,7 @@ namespace instnorm {
 const char* name(DType dtype) {
   static constexpr const char* kNames[] = {"float16", "bfloat16", "float32", "float64",
                                            "bool",    "int32",    "int64"};
-  return kNames[static_cast<std::size_t>(dtype)];
+  return dtype <= DType::int64 ? kNames[static_cast<std::size_t>(dtype)] : "no dtype";
 }
 
 float16::float16(float value) {

@@ -4,12 +4,19 @@
 #include <instnorm/tensor.h>
 
 #include <cstddef>
+#include <cstdint>
 
 namespace instnorm {
 
 inline constexpr int kFloatDTypes = 4;  // float16, bfloat16, float32, float64 are DTypes 0 to 3
 
 inline bool is_float(DType dtype) { return static_cast<int>(dtype) < kFloatDTypes; }
+
+// In bytes. That of a dimension of one element or none may be any number, and says nothing.
+inline std::int64_t stride_in_bytes(const ConstView& v, int axis) {
+  return static_cast<std::int64_t>(static_cast<std::uint64_t>(v.strides[axis]) *
+                                   static_cast<std::uint64_t>(size_of(v.dtype)));
+}
 
 // Calls f with a value-initialised element of the type behind a float dtype.
 template <class F>

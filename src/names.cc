@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "safetensors_header.h"
+
 namespace instnorm {
 namespace {
 
@@ -18,9 +20,8 @@ E named(const char* option, const std::array<const char*, kCount>& names, E firs
     possible += i == 0 ? "" : i + 1 < kCount ? ", " : " or ";
     possible += std::string("\"") + names[i] + "\"";
   }
-  constexpr std::size_t kShown = 40;
-  throw std::invalid_argument(std::string(option) + " must be " + possible + ", got \"" +
-                              name.substr(0, kShown) + (name.size() > kShown ? "...\"" : "\""));
+  throw std::invalid_argument(std::string(option) + " must be " + possible + ", got " +
+                              in_quotes(name));
 }
 
 }  // namespace

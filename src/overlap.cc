@@ -82,15 +82,17 @@ bool row_major(const ConstView& v) {
   return true;
 }
 
+// Addresses as numbers: of a view that leaves its memory they may be those of no pointer.
 struct Bounds {
-  const std::byte *begin, *end;
+  std::int64_t begin, end;
 };
 
 Bounds bounds(const ConstView& v) {
-  const auto* data = static_cast<const std::byte*>(v.data);
+  const auto data = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(v.data));
   Bounds b{data, data + size_of(v.dtype)};
   for (int i = 0; i < v.shape.rank(); ++i) {
-    const std::int64_t reach = (v.shape[i] - 1) * v.strides[i] * size_of(v.dtype);
+    if (v.shape[i] == 1) continue;
+    const std::int64_t reach = (v.shape[i] - 1) * stride_in_bytes(v, i);
     (reach < 0 ? b.begin : b.end) += reach;
   }
   return b;
@@ -105,29 +107,29 @@ bool overlap(const ConstView& a, const ConstView& b) {
 
   // address_a + sum(i * stride_a) and address_b + sum(j * stride_b) are less than an element apart.
   const std::int64_t size_a = size_of(a.dtype), size_b = size_of(b.dtype);
-  std::int64_t difference =
-      static_cast<const std::byte*>(b.data) - static_cast<const std::byte*>(a.data);
+  std::int64_t difference = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(b.data) -
+                                                      reinterpret_cast<std::uintptr_t>(a.data));
   Terms terms;
   for (int i = 0; i < a.shape.rank(); ++i) {
-    difference -= terms.add(a.strides[i] * size_a, 0, a.shape[i] - 1);
+    difference -= terms.add(stride_in_bytes(a, i), 0, a.shape[i] - 1);
   }
   for (int i = 0; i < b.shape.rank(); ++i) {
-    difference -= terms.add(-b.strides[i] * size_b, 0, b.shape[i] - 1);
+    difference -= terms.add(stride_in_bytes(b, i), -(b.shape[i] - 1), 0);
   }
   return reachable(terms, difference - size_a + 1, difference + size_b - 1);
 }
 
 bool overlaps_itself(const ConstView& v) {
-  if (!v.defined() || row_major(v) || empty(v)) return false;
+  if (!v.defined() || empty(v) || row_major(v)) return false;
   // Two elements differ first in some dimension d: k_d >= 1 there, any difference in the later
   // ones.
   const std::int64_t size = size_of(v.dtype);
   for (int d = 0; d < v.shape.rank(); ++d) {
     if (v.shape[d] == 1) continue;
     Terms terms;
-    std::int64_t origin = terms.add(v.strides[d] * size, 1, v.shape[d] - 1);
+    std::int64_t origin = terms.add(stride_in_bytes(v, d), 1, v.shape[d] - 1);
     for (int i = d + 1; i < v.shape.rank(); ++i) {
-      origin += terms.add(v.strides[i] * size, -(v.shape[i] - 1), v.shape[i] - 1);
+      origin += terms.add(stride_in_bytes(v, i), -(v.shape[i] - 1), v.shape[i] - 1);
     }
     if (reachable(terms, -origin - size + 1, -origin + size - 1)) return true;
   }

@@ -20,6 +20,23 @@ void running_statistics(const Border& border, Problem& p, const Options& o) {
   border.apart("running_mean", o.running_mean, "running_var", o.running_var);
 }
 
+// They are resized, so that no view of the call may be of their memory.
+void saved_moments(const Border& border, const ConstView& x, const ConstView& y, const Options& o,
+                   const ArgumentNames& names) {
+  if (o.save_moments == nullptr || o.save_moments == o.moments) return;
+  const auto apart = [&](const char* arg, const ConstView& v) {
+    border.apart(arg, v, "save_moments", *o.save_moments);
+  };
+  apart(names.x, x);
+  apart(names.y, y);
+  apart("weight", o.weight);
+  apart("bias", o.bias);
+  apart("running_mean", o.running_mean);
+  apart("running_var", o.running_var);
+  apart("lengths", o.lengths);
+  apart("mask", o.mask);
+}
+
 }  // namespace
 
 const char* op_name(Pass pass) {
@@ -59,6 +76,7 @@ Problem normalize_problem(const ConstView& x, const View& y, const Options& o,
     }
   }
 
+  border.activation(o.activation);
   p.use_input_stats = o.use_input_stats;
   p.momentum = o.momentum;
   p.eps = o.eps;
@@ -66,9 +84,13 @@ Problem normalize_problem(const ConstView& x, const View& y, const Options& o,
   p.activation = o.activation;
   p.moments = o.moments;
   p.save_moments = o.save_moments;
+  saved_moments(border, x, out, o, names);
   if (p.moments != nullptr) {
     if (!p.use_input_stats) border.fail("moments with use_input_stats false: give one of them");
     border.given_moments(*p.moments);
+    border.apart(names.y, out, names.moments, *p.moments);
+    border.apart("running_mean", o.running_mean, names.moments, *p.moments);
+    border.apart("running_var", o.running_var, names.moments, *p.moments);
   } else if (p.use_input_stats && p.L == 1 && !p.lengths.defined() && !p.selects()) {
     border.fail(
         std::string("expected more than 1 value in each row to normalise by its own statistics, "
@@ -91,6 +113,7 @@ Problem backward_problem(const ConstView& x, const ConstView& grad_output, const
   border.param("weight", o.weight, true, p.weight);
   border.param("bias", o.bias, true, p.bias);
   border.presence(o);
+  border.activation(o.activation);
 
   const View &gx = gradients.grad_input, &gw = gradients.grad_weight, &gb = gradients.grad_bias;
   if (!gx.defined() && !gw.defined() && !gb.defined()) {
@@ -122,6 +145,7 @@ Problem backward_problem(const ConstView& x, const ConstView& grad_output, const
     border.apart(arg, *out, "weight", o.weight);
     border.apart(arg, *out, "bias", o.bias);
     border.apart_from_presence(arg, *out, o);
+    border.apart(arg, *out, names.moments, moments);
     if (out == &gx) continue;  // in place is fine for it
     border.apart(arg, *out, names.x, x);
     border.apart(arg, *out, "grad_output", grad_output);
@@ -153,6 +177,10 @@ Problem double_backward_problem(const ConstView& x, const ConstView& grad_output
   }
   if (u.defined()) border.operand("that to grad_input", u, p.u);
   border.param("that to grad_weight", a, true, p.u_weight);
+  const int weight_rank = o.weight.defined() ? o.weight.shape.rank() : 1;
+  if (a.defined() && a.shape.rank() != weight_rank) {
+    border.fail("that to grad_weight must have the shape of weight, got " + a.shape.str());
+  }
   border.param("that to grad_bias", b, true, p.u_bias);
 
   const View &gx = wanted.x, &gw = wanted.weight, &gg = wanted.grad_output;
@@ -162,12 +190,12 @@ Problem double_backward_problem(const ConstView& x, const ConstView& grad_output
   if (gx.defined()) border.operand("gradient of x", gx, p.y);
   if (gg.defined()) border.operand("gradient of grad_output", gg, p.grad_g);
   border.param("gradient of weight", gw, true, p.grad_weight);
-  if (gw.defined() && gw.shape.rank() != (o.weight.defined() ? o.weight.shape.rank() : 1)) {
+  if (gw.defined() && gw.shape.rank() != weight_rank) {
     border.fail("gradient of weight must have the shape of weight, got " + gw.shape.str());
   }
-  border.apart("gradient of x", gx, "that of grad_output", gg);
-  border.apart("gradient of weight", gw, "that of x", gx);
-  border.apart("gradient of weight", gw, "that of grad_output", gg);
+  border.apart("gradient of x", gx, "gradient of grad_output", gg);
+  border.apart("gradient of weight", gw, "gradient of x", gx);
+  border.apart("gradient of weight", gw, "gradient of grad_output", gg);
   for (const View* out : {&gx, &gw, &gg}) {
     const char* arg = out == &gx   ? "gradient of x"
                       : out == &gw ? "gradient of weight"
@@ -180,6 +208,7 @@ Problem double_backward_problem(const ConstView& x, const ConstView& grad_output
     border.apart(arg, *out, "that to grad_input", u);
     border.apart(arg, *out, "that to grad_weight", a);
     border.apart(arg, *out, "that to grad_bias", b);
+    border.apart(arg, *out, "moments", moments);
   }
   p.use_input_stats = o.use_input_stats;
   p.eps = o.eps;
@@ -215,6 +244,7 @@ Problem denormalize_problem(const ConstView& y, const Moments& moments, const Vi
   border.apart(names.y, x, "weight", o.weight);
   border.apart(names.y, x, "bias", o.bias);
   border.given_moments(moments);
+  border.apart(names.y, x, names.moments, moments);
   p.eps = o.eps;
   p.weight_offset = o.weight_offset;
   p.moments = &moments;

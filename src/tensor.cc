@@ -1,11 +1,13 @@
 #include <instnorm/tensor.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <new>
 #include <stdexcept>
 #include <string>
 
+#include "fault.h"
 #include "memory.h"
 
 namespace instnorm {
@@ -13,25 +15,15 @@ namespace {
 
 constexpr std::align_val_t kAlignment{64};
 
-void check_shape(const Dims& shape) {
-  // The product of the non-zero extents, so that a zero elsewhere hides no overflow.
-  std::int64_t product = 1;
-  for (std::int64_t extent : shape) {
-    if (extent < 0) throw std::invalid_argument("[view] negative extent in shape " + shape.str());
-    if (extent > 0 && __builtin_mul_overflow(product, extent, &product)) {
-      throw std::invalid_argument("[view] too many elements in shape " + shape.str());
-    }
-  }
+void refuse(Fault fault, const ConstView& v) {
+  if (fault != Fault::none) throw std::invalid_argument("[view] " + text_of(fault, v));
 }
 
 template <class V, class P>
 V make_view(P* data, DType dtype, const Dims& shape, const Dims& strides) {
-  check_shape(shape);
-  if (strides.rank() != 0 && strides.rank() != shape.rank()) {
-    throw std::invalid_argument("[view] strides " + strides.str() + " do not fit shape " +
-                                shape.str());
-  }
-  return {data, dtype, shape, strides.rank() ? strides : contiguous_strides(shape)};
+  const V v{data, dtype, shape, strides.rank() ? strides : contiguous_strides(shape)};
+  refuse(fault_of(v), v);
+  return v;
 }
 
 }  // namespace
@@ -55,11 +47,11 @@ std::string Dims::str() const {
 
 Dims contiguous_strides(const Dims& shape) {
   Dims strides = shape;
-  std::int64_t stride = 1;
+  std::uint64_t stride = 1;
   for (int i = shape.rank() - 1; i >= 0; --i) {
-    strides[i] = stride;
+    strides[i] = static_cast<std::int64_t>(stride);
     // 1 for empty extents, as NumPy and PyTorch have it.
-    stride *= shape[i] > 0 ? shape[i] : 1;
+    stride *= static_cast<std::uint64_t>(std::max<std::int64_t>(shape[i], 1));
   }
   return strides;
 }
@@ -74,15 +66,11 @@ ConstView view(const void* data, DType dtype, const Dims& shape, const Dims& str
 
 void detail::check_fits(std::size_t size, const Dims& shape, const Dims& strides) {
   const ConstView v = view(static_cast<const void*>(nullptr), DType::float32, shape, strides);
+  if (shape.product() == 0) return;
   std::int64_t first = 0, last = 0;
   for (int i = 0; i < shape.rank(); ++i) {
-    if (shape[i] == 0) return;
-    std::int64_t reach = 0;
-    std::int64_t& end = v.strides[i] < 0 ? first : last;
-    if (__builtin_mul_overflow(shape[i] - 1, v.strides[i], &reach) ||
-        __builtin_add_overflow(end, reach, &end)) {
-      throw std::invalid_argument("[view] strides " + v.strides.str() + " overflow");
-    }
+    const std::int64_t reach = (shape[i] - 1) * v.strides[i];
+    (reach < 0 ? first : last) += reach;
   }
   if (first < 0 || static_cast<std::uint64_t>(last) >= size) {
     throw std::invalid_argument("[view] shape " + shape.str() + " with strides " + v.strides.str() +
@@ -92,7 +80,10 @@ void detail::check_fits(std::size_t size, const Dims& shape, const Dims& strides
 }
 
 Tensor::Tensor(const Dims& shape, DType dtype) : shape_(shape), dtype_(dtype), defined_(true) {
-  check_shape(shape);
+  const ConstView v{nullptr, dtype, shape, {}};
+  refuse(size_of(dtype) == 0 ? Fault::dtype
+                             : fault_of(shape, 1, std::numeric_limits<std::int64_t>::max()),
+         v);
   std::int64_t bytes = 0;
   if (__builtin_mul_overflow(shape.product(), size_of(dtype), &bytes)) throw std::bad_alloc();
   const auto size = static_cast<std::size_t>(bytes);

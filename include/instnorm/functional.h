@@ -25,7 +25,8 @@ struct Moments {
   std::vector<double> m2;  // sum of squared deviations from the mean
 
   INSTNORM_API static Moments empty(std::int64_t n, std::int64_t c);  // count, mean, m2 all 0
-  // m2 / (count - ddof); NaN where count - ddof <= 0.
+  // m2 / (count - ddof); NaN where count - ddof <= 0. These throw std::invalid_argument if a vector
+  // does not have N * C elements.
   INSTNORM_API std::vector<double> var(std::int64_t ddof = 0) const;
   INSTNORM_API std::vector<double> std(std::int64_t ddof = 0) const;
   // Statistics of the union: Chan, Golub, LeVeque 1979. Exact where a count is 0; associative up to

@@ -19,11 +19,12 @@ namespace instnorm {
 // normalised. boolean, int32, int64: masks and lengths.
 enum class DType : std::uint8_t { float16, bfloat16, float32, float64, boolean, int32, int64 };
 
-INSTNORM_API const char* name(DType dtype);  // "float16", ...
-// Bytes of an element.
+// "float16", ...; "no dtype" for a value that is none.
+INSTNORM_API const char* name(DType dtype);
+// Bytes of an element; 0 for a value that is no DType.
 constexpr std::int64_t size_of(DType dtype) {
   constexpr std::int64_t kSizes[] = {2, 2, 4, 8, 1, 4, 8};
-  return kSizes[static_cast<std::size_t>(dtype)];
+  return dtype <= DType::int64 ? kSizes[static_cast<std::size_t>(dtype)] : 0;
 }
 
 // Storage of 16-bit floats. Conversion from float rounds to nearest, ties to even; NaN stays NaN.
@@ -86,10 +87,10 @@ class Dims {
     return true;
   }
 
-  std::int64_t product() const {  // 1 for rank 0
-    std::int64_t product = 1;
-    for (std::int64_t extent : *this) product *= extent;
-    return product;
+  std::int64_t product() const {  // 1 for rank 0; modulo 2^64
+    std::uint64_t product = 1;
+    for (std::int64_t extent : *this) product *= static_cast<std::uint64_t>(extent);
+    return static_cast<std::int64_t>(product);
   }
   INSTNORM_API std::string str() const;  // "(20, 100, 40)", "(3,)", "()"
 
@@ -98,7 +99,7 @@ class Dims {
   int rank_ = 0;
 };
 
-// Strides, in elements, of a dense row-major array of that shape.
+// Strides, in elements, of a dense row-major array of that shape; modulo 2^64.
 INSTNORM_API Dims contiguous_strides(const Dims& shape);
 
 // data + dtype + shape + strides (in elements, may be 0 or negative). Owns nothing. A
@@ -119,8 +120,9 @@ struct View {
   operator ConstView() const { return {data, dtype, shape, strides}; }
 };
 
-// Views over raw memory. `strides` empty means dense row-major. Throw std::invalid_argument for a
-// negative extent or strides of another rank.
+// Views over raw memory. `strides` empty means dense row-major. Throw std::invalid_argument for
+// what describes no memory: a negative extent, strides of another rank, a value that is no DType,
+// more than 2^60 bytes from end to end.
 INSTNORM_API View view(void* data, DType dtype, const Dims& shape, const Dims& strides = {});
 INSTNORM_API ConstView view(const void* data, DType dtype, const Dims& shape,
                             const Dims& strides = {});
@@ -152,7 +154,7 @@ auto view(Container&& container, const Dims& shape, const Dims& strides = {}) {
 class Tensor {
  public:
   Tensor() = default;
-  // Uninitialised. Throws std::bad_alloc, or std::invalid_argument for a negative extent.
+  // Uninitialised. Throws std::bad_alloc, or std::invalid_argument for what view() does not take.
   INSTNORM_API Tensor(const Dims& shape, DType dtype);
 
   const Dims& shape() const { return shape_; }

@@ -1,5 +1,7 @@
 #include "cpu/moments_out.h"
 
+#include <new>
+
 #include "cpu/parallel.h"
 #include "dtype.h"
 
@@ -11,6 +13,7 @@ MomentsOut::MomentsOut(const Problem& p) : problem_(p) {
   if (p.running_mean.defined() && p.use_input_stats) running_ = scratch<KeptMoments>(size);
   if (p.save_moments == nullptr || p.save_moments == p.moments) return;
   saved_ = p.save_moments;
+  if (size > saved_->count.max_size()) throw std::bad_alloc();
   for (auto* v : {&saved_->count, &saved_->mean, &saved_->m2}) v->reserve(size);
   for (auto* v : {&saved_->count, &saved_->mean, &saved_->m2}) v->resize(size);
   saved_->N = p.N;
