@@ -75,21 +75,16 @@ class Border {
     if (!out.defined() || !v.defined()) return;
     if (overlap(out, v)) fail(std::string(arg) + " overlaps " + other);
   }
+  template <class V>
+  void apart(const char* arg, const V& out, const char* other, const Moments& m) const {
+    if (out.defined() && overlap(out, m)) fail(std::string(arg) + " overlaps " + other);
+  }
   // The same for lengths and mask, which most calls do not have.
   template <class V, class Options>
   void apart_from_presence(const char* arg, const V& out, const Options& o) const {
     if (!p_.lengths.defined() && !p_.mask.defined()) return;
     apart(arg, out, "lengths", o.lengths);
     apart(arg, out, "mask", o.mask);
-  }
-  // Moments are no views, but a view may be of their memory.
-  template <class V>
-  void apart(const char* arg, const V& v, const char* other, const Moments& m) const {
-    if (!v.defined()) return;
-    for (const auto* of : {&m.count, &m.mean, &m.m2}) {
-      const auto size = static_cast<std::int64_t>(of->size());
-      apart(arg, v, other, ConstView{of->data(), DType::float64, Dims{size}, Dims{1}});
-    }
   }
   bool in_place(const char* arg, const ConstView& out, const char* other,
                 const ConstView& v) const {

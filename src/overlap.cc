@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <cstdlib>
+#include <vector>
 
 #include "dtype.h"
 
@@ -117,6 +118,18 @@ bool overlap(const ConstView& a, const ConstView& b) {
     difference -= terms.add(stride_in_bytes(b, i), -(b.shape[i] - 1), 0);
   }
   return reachable(terms, difference - size_a + 1, difference + size_b - 1);
+}
+
+bool overlap(const ConstView& v, const Moments& m) {
+  if (!v.defined() || empty(v)) return false;
+  const Bounds in_v = bounds(v);
+  for (const std::vector<double>* of : {&m.count, &m.mean, &m.m2}) {
+    const auto begin = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(of->data()));
+    const auto size = static_cast<std::int64_t>(of->size());
+    if (in_v.end <= begin || begin + size * size_of(DType::float64) <= in_v.begin) continue;
+    if (overlap(v, ConstView{of->data(), DType::float64, Dims{size}, Dims{1}})) return true;
+  }
+  return false;
 }
 
 bool overlaps_itself(const ConstView& v) {

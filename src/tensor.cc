@@ -99,10 +99,12 @@ void Tensor::Free::operator()(void* p) const {
   }
 }
 
-View Tensor::view() { return defined_ ? instnorm::view(data(), dtype_, shape_) : View{}; }
+View Tensor::view() {
+  return defined_ ? View{data(), dtype_, shape_, contiguous_strides(shape_)} : View{};
+}
 
 ConstView Tensor::view() const {
-  return defined_ ? instnorm::view(data(), dtype_, shape_) : ConstView{};
+  return defined_ ? ConstView{data(), dtype_, shape_, contiguous_strides(shape_)} : ConstView{};
 }
 
 void Tensor::check_dtype(DType wanted) const {

@@ -197,7 +197,7 @@ HWY_INLINE void StreamAs(D d, hn::Vec<D> v, T* p) {
 template <size_t kPiece, class T>
 HWY_INLINE void CopyPart(T* to, const T* from, size_t n) {
   if (n & kPiece) {
-    std::memcpy(static_cast<void*>(to), from, kPiece * sizeof(T));
+    std::memcpy(static_cast<void*>(to), static_cast<const void*>(from), kPiece * sizeof(T));
     to += kPiece;
     from += kPiece;
   }
