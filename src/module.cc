@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "dtype.h"
+#include "fault.h"
 #include "safetensors.h"
 
 namespace instnorm {
@@ -88,6 +89,7 @@ void check_input(const ConstView& x, const InstanceNorm1dOptions& options) {
   if (rank != 2 && rank != 3) {
     fail("expected 2D or 3D input (got " + std::to_string(rank) + "D input)");
   }
+  if (const Fault fault = fault_of(x); fault != Fault::none) fail("x: " + text_of(fault, x));
   const int dim = rank - 2;
   // As in PyTorch: running statistics that do not fit are the function's to refuse, and where there
   // is nothing to fit any number will do.
