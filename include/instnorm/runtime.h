@@ -22,7 +22,8 @@ INSTNORM_API const char* cpu_target();
 INSTNORM_API std::vector<std::string> available_cpu_targets();
 
 // At most k threads in each call from now on, for the whole process; k >= 1, else
-// std::invalid_argument. Results do not depend on it, to the bit.
+// std::invalid_argument. More than 256, or than there are processors, is as many as that. Results
+// do not depend on it, to the bit.
 INSTNORM_API void set_num_threads(int k);
 
 // What set_num_threads set; else INSTNORM_NUM_THREADS (read once; std::invalid_argument if it is

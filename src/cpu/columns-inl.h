@@ -211,7 +211,7 @@ HWY_INLINE void ColumnMoments(D d, const T* x, size_t step, size_t count, size_t
   for (size_t i = 0; i < count; ++i) {
     if (!AgainByItself<Compute>(out.s[i], out.q[i], n)) continue;
     T row[static_cast<size_t>(kBlockBytes) / sizeof(Compute)];
-    for (size_t l = 0; l < n; ++l) row[l] = x[l * step + i];
+    for (size_t l = 0; l < n; ++l) CopyPart<1>(row + l, x + l * step + i, 1);
     BlockMoments(d, row, n, 1.0, out.at(static_cast<int64_t>(i)));
   }
 }

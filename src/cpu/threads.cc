@@ -5,6 +5,7 @@
 #include <omp.h>
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <charconv>
 #include <cstdlib>
@@ -54,7 +55,10 @@ namespace cpu {
 
 int usable_threads() {
   if (omp_in_parallel() || g_forked_after_use.load(std::memory_order_relaxed)) return 1;
-  return get_num_threads();
+  // Behind a number that somebody has mistyped: OpenMP's runtime ends the process where it has no
+  // memory for as many, or the system no threads.
+  static const int most = std::max(256, omp_get_num_procs());
+  return std::min(get_num_threads(), most);
 }
 
 void note_threads_used() {
