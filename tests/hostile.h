@@ -5,6 +5,7 @@
 #include <instnorm/tensor.h>
 
 #include <array>
+#include <cctype>
 #include <cstddef>
 #include <cstdint>
 #include <limits>

@@ -18,6 +18,7 @@
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dtype.h"
@@ -574,7 +575,7 @@ void expect_no_fault(const Case& c, World& w, Tally& tally) {
 void spoil_views(const Function& f, World& w, Tally& tally) {
   const Base base = w.base;
   const std::map<std::string, View> legal = w.views;
-  const auto call = [&](Case c) {
+  const auto call = [&](const Case& c) {
     w.views[c.argument] = c.view;
     expect_no_fault(c, w, tally);
     w.views[c.argument] = legal.at(c.argument);

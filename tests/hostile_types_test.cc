@@ -13,6 +13,7 @@
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dtype.h"
@@ -338,7 +339,7 @@ TEST(HostileTypes, EveryInputOfTheModule) {
         norm.train(training);
         const State before = state_of(norm);
         const auto check = [&](const HostileView& value, const char* argument, const auto& call) {
-          const std::vector<float> old_x = x, old_y = y;
+          const auto old = std::make_pair(x, y);
           const Result r = outcome_of(call);
           const bool read = std::strcmp(argument, "x") == 0;
           const bool may = value.what == What::unusual || (value.what == What::repeats && read);
@@ -346,7 +347,7 @@ TEST(HostileTypes, EveryInputOfTheModule) {
               << argument << " " << value.name << ": " << r.message;
           ++tried;
           if (may) {
-            y = old_y;
+            y = old.second;
             norm.reset_running_stats();
             return;
           }
@@ -354,7 +355,7 @@ TEST(HostileTypes, EveryInputOfTheModule) {
                       (names(r.message, argument) || names(r.message, "input")))
               << r.message;
           EXPECT_TRUE(state_of(norm) == before) << value.name;
-          EXPECT_TRUE(x == old_x && y == old_y) << value.name;
+          EXPECT_TRUE(x == old.first && y == old.second) << value.name;
         };
         for (const HostileView& value : hostile_views(in)) {
           check(value, "x", [&] { norm.forward(value.view, out); });
