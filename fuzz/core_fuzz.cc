@@ -1,11 +1,21 @@
 // Any call that the bytes describe (shape, dtype, strides, options; forward and backward) gives
 // what the textbook gives, and touches no other memory. On the instruction set of this process
-// (INSTNORM_CPU_TARGET).
+// (INSTNORM_CPU_TARGET; exits with 77 if this machine does not have it). With INSTNORM_DIGESTS=FILE
+// a hash of what each call gives is added to that file, to be compared with that of another
+// instruction set.
 #include <gtest/gtest.h>
+#include <instnorm/runtime.h>
 
+#include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <iterator>
+#include <string>
+#include <vector>
 
 #include "extras_calls.h"
 
@@ -64,10 +74,56 @@ ExtrasCase call_of(Choices& choices) {
   return c;
 }
 
+// FNV-1a of numbers; all NaN are one.
+class Digest {
+ public:
+  void add(const std::vector<double>& values) {
+    for (const double value : values) {
+      const std::uint64_t bits = std::isnan(value) ? 1 : std::bit_cast<std::uint64_t>(value);
+      hash_ = (hash_ ^ bits) * 0x100000001b3u;
+    }
+  }
+  std::uint64_t value() const { return hash_; }
+
+ private:
+  std::uint64_t hash_ = 0xcbf29ce484222325u;
+};
+
+std::uint64_t digest_of(ExtrasCall& call) {
+  Digest digest;
+  Array x = call.array(call.x), g = call.array(call.g);
+  Array y(call.c.dtype, call.shape(), call.c.pattern), dx(call.c.dtype, call.shape());
+  instance_norm(x.view(), y.view(), call.options());
+  digest.add(y.values());
+  for (const std::vector<double>* of : {&call.saved.count, &call.saved.mean, &call.saved.m2}) {
+    digest.add(*of);
+  }
+  instance_norm_backward(x.view(), g.view(), call.saved, {.grad_input = dx.view()},
+                         call.backward_options());
+  digest.add(dx.values());
+  return digest.value();
+}
+
+void write_digest(const char* path, std::uint64_t digest) {
+  std::FILE* file = std::fopen(path, "a");
+  if (file == nullptr ||
+      std::fprintf(file, "%016llx\n", static_cast<unsigned long long>(digest)) < 0 ||
+      std::fclose(file) != 0) {
+    std::abort();
+  }
+}
+
+bool is_here(const std::string& target) {
+  const std::vector<std::string> here = available_cpu_targets();
+  return target.empty() || std::find(here.begin(), here.end(), target) != here.end();
+}
+
 }  // namespace
 }  // namespace instnorm::test
 
 extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
+  const char* target = std::getenv("INSTNORM_CPU_TARGET");
+  if (target != nullptr && !instnorm::test::is_here(target)) std::_Exit(77);
   testing::InitGoogleTest(argc, *argv);
   GTEST_FLAG_SET(throw_on_failure, true);  // what is not as expected ends the fuzzer
   return 0;
@@ -81,5 +137,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   ExtrasCall call(c, static_cast<std::uint64_t>(choices.number()));
   call.reference.any_values = true;
   call.check();
+  if (const char* path = std::getenv("INSTNORM_DIGESTS")) write_digest(path, digest_of(call));
   return 0;
 }
