@@ -24,7 +24,7 @@ def tool(name: str) -> str:
 
 
 def exported(build: pathlib.Path) -> dict:
-    """What llvm-cov knows of the files of src/ and include/, all test programs together."""
+    """What llvm-cov knows of the files of src/, all test programs together."""
     profile = build / "coverage.profdata"
     raw = sorted((build / "coverage").glob("*.profraw"))
     if not raw:
@@ -33,7 +33,7 @@ def exported(build: pathlib.Path) -> dict:
     programs = sorted(p for p in (build / "tests").glob("*_test") if p.is_file())
     objects = [word for program in programs[1:] for word in ("-object", str(program))]
     text = subprocess.run(
-        [tool("llvm-cov"), "export", "-instr-profile", profile, programs[0], *objects, ROOT / "src", ROOT / "include"],
+        [tool("llvm-cov"), "export", "-instr-profile", profile, programs[0], *objects, ROOT / "src"],
         check=True, capture_output=True, text=True).stdout
     return json.loads(text)["data"][0]
 

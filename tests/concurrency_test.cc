@@ -1,6 +1,7 @@
 // Several threads of the caller at once. Also for ThreadSanitizer.
 #include <gtest/gtest.h>
 #include <instnorm/functional.h>
+#include <instnorm/module.h>
 #include <instnorm/runtime.h>
 
 #include <atomic>
@@ -98,6 +99,26 @@ TEST(Concurrency, SetNumThreadsWhileOthersCompute) {
     EXPECT_GE(get_num_threads(), 1);
     std::this_thread::yield();
   });
+}
+
+TEST(Concurrency, CallersShareAModuleInEval) {
+  InstanceNorm1d module({.num_features = 5, .affine = true, .track_running_stats = true});
+  Shared shared({4, 5, 300});
+  const ConstView x = shared.x.view();
+  module.forward(x);  // so that the running statistics are not those of a new module
+  module.eval();
+  Array alone(DType::float32, shared.x.shape());
+  module.forward(x, alone.view());
+  std::vector<Array> results;
+  for (int t = 0; t < kCallers; ++t) results.emplace_back(DType::float32, shared.x.shape());
+  std::vector<std::thread> callers;
+  for (Array& y : results) {
+    callers.emplace_back([&module, &y, x] {
+      for (int i = 0; i < 100; ++i) module.forward(x, y.view());
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  for (Array& y : results) EXPECT_TRUE(y.bits() == alone.bits());
 }
 
 TEST(Concurrency, MomentsAreMergedByEachCaller) {
