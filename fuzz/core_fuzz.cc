@@ -1,6 +1,6 @@
 // Any call that the bytes describe (shape, dtype, strides, options; forward and backward) gives
 // what the textbook gives, and touches no other memory. On the instruction set of this process
-// (INSTNORM_CPU_TARGET; exits with 77 if this machine does not have it). With INSTNORM_DIGESTS=FILE
+// (INSTNORM_CPU_TARGET; exits with 75 if this machine does not have it). With INSTNORM_DIGESTS=FILE
 // a hash of what each call gives is added to that file, to be compared with that of another
 // instruction set.
 #include <gtest/gtest.h>
@@ -123,7 +123,7 @@ bool is_here(const std::string& target) {
 
 extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
   const char* target = std::getenv("INSTNORM_CPU_TARGET");
-  if (target != nullptr && !instnorm::test::is_here(target)) std::_Exit(77);
+  if (target != nullptr && !instnorm::test::is_here(target)) std::_Exit(75);
   testing::InitGoogleTest(argc, *argv);
   GTEST_FLAG_SET(throw_on_failure, true);  // what is not as expected ends the fuzzer
   return 0;

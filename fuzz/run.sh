@@ -24,7 +24,7 @@ one() {
   INSTNORM_CPU_TARGET=${2:-} "$build/fuzz/${name}_fuzz" "${limit[@]}" -max_len=1024 \
     -artifact_prefix="$build/found/$name-" -print_final_stats=1 \
     "${build_corpus[@]}" "fuzz/corpus/$name" >"$log" 2>&1 || status=$?
-  if [ $status = 77 ]; then
+  if [ $status = 75 ]; then
     echo "not on this machine" >"$log"
   elif [ $status != 0 ]; then
     return 1
@@ -63,7 +63,7 @@ digests() {
   local file=$build/$1.digests
   rm -f "$file"
   INSTNORM_CPU_TARGET=$1 INSTNORM_DIGESTS=$file "$build/fuzz/core_fuzz" "${inputs[@]}" >"$build/digests-$1.log" 2>&1 ||
-    [ $? = 77 ]
+    [ $? = 75 ]
 }
 mapfile -t inputs < <(find fuzz/corpus/core "$build/corpus/core" -type f 2>/dev/null | sort)
 for target in AVX512 AVX2 SSE4 SCALAR; do

@@ -237,6 +237,37 @@ TEST(Backward, AMillionElements) {
 
 // The gradient of sum(y * g) by central differences of the forward in double. Error: h^2 from the
 // third derivative, 2^-53 |sum| / h from rounding: about 1e-9 for h = 1e-5 and sums about 10.
+// Rows that need other arithmetic, or none, give to the parameters what they give beside
+// grad_input.
+TEST_P(EveryDType, ParameterGradientsAloneOfSpecialRows) {
+  for (const std::int64_t L : {17, 300, 5000}) {
+    const Dims shape = {2, 5, L};
+    BackwardCall call(GetParam(), shape);
+    std::vector<double> x = call.x.values();
+    const std::size_t row = static_cast<std::size_t>(L);
+    for (std::size_t i = 0; i < row; ++i) {
+      x[row + i] = 0.5;         // (0, 1): constant
+      x[2 * row + i] *= 6e3;    // (0, 2): large for float16
+      x[6 * row + i] *= 1e-30;  // (1, 1): small, 0 in float16
+    }
+    if (GetParam() != DType::float16) {
+      for (std::size_t i = 0; i < row; ++i) x[2 * row + i] *= 1e30;
+    }
+    call.x.set(x);
+    call.give(Given::per_instance, Given::per_instance, GetParam());
+    call.make_parameter_gradients(GetParam());
+    call.setting.eps = 0.0;
+    const Moments m = moments(call.x.view());
+    call.run(m);
+    const std::vector<double> weight = call.grad_weight.values(), bias = call.grad_bias.values();
+    call.grad_input = Array();
+    call.make_parameter_gradients(GetParam());
+    call.run(m);
+    EXPECT_EQ(call.grad_weight.values(), weight) << L;
+    EXPECT_EQ(call.grad_bias.values(), bias) << L;
+  }
+}
+
 // One of the two sums overflows float, the other does not.
 TEST(Backward, OneSumBeyondFloat) {
   for (const std::int64_t L : {40, 300, 5000}) {

@@ -247,6 +247,27 @@ TEST(DoubleBackward, AtALargeMean) {
   EXPECT_TRUE(call.run_is_right(10));
 }
 
+TEST(DoubleBackward, NothingGivenAndNothingAskedForAreErrors) {
+  DoubleCall call(DType::float32, {2, 2, 20});
+  const Moments m = moments(call.x.view());
+  const auto error_of = [&](const GradientsOfGradients& given, const SecondGradients& wanted) {
+    try {
+      instance_norm_double_backward(call.x.view(), call.g.view(), m, given, wanted, {});
+    } catch (const std::invalid_argument& e) {
+      return std::string(e.what());
+    }
+    return std::string("no error");
+  };
+  GradientsOfGradients given;
+  given.grad_input = call.u.view();
+  SecondGradients wanted;
+  wanted.grad_output = call.grad_g.view();
+  EXPECT_EQ(error_of(given, wanted), "no error");
+  EXPECT_NE(error_of({}, wanted).find("missing"), std::string::npos) << error_of({}, wanted);
+  EXPECT_NE(error_of(given, {}).find("no gradient is asked for"), std::string::npos)
+      << error_of(given, {});
+}
+
 // float cannot hold the sums of these, nor the squares.
 TEST(DoubleBackward, RowsBeyondFloatAreWide) {
   for (const double size : {1e-30, 1e25}) {

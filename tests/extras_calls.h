@@ -305,16 +305,19 @@ class ExtrasCall {
       return c.parameters == Given::per_instance ? of_rows
                                                  : over_instances(reference.setting, of_rows);
     };
-    const std::vector<long double> sizes = of_all(wanted.size);
-    const auto parameter_bound = [&](std::size_t i) {
-      return gradient_bound(c.dtype, static_cast<double>(sizes[i]));
+    const auto parameter_bound = [&](const std::vector<long double>& of_rows) {
+      return [this, sizes = of_all(of_rows)](std::size_t i) {
+        return gradient_bound(c.dtype, static_cast<double>(sizes[i]));
+      };
     };
     EXPECT_TRUE(all_within(c.dtype, from_layout(c, dx.values()), wanted.input,
                            gradient_bound(c.dtype, wanted.largest_term)))
         << "grad_input";
-    EXPECT_TRUE(all_within(parameters, dw.values(), of_all(wanted.weight), parameter_bound))
+    EXPECT_TRUE(all_within(parameters, dw.values(), of_all(wanted.weight),
+                           parameter_bound(wanted.size_of_weight)))
         << "grad_weight";
-    EXPECT_TRUE(all_within(parameters, db.values(), of_all(wanted.bias), parameter_bound))
+    EXPECT_TRUE(
+        all_within(parameters, db.values(), of_all(wanted.bias), parameter_bound(wanted.size)))
         << "grad_bias";
     EXPECT_TRUE(dx.surroundings_untouched());
   }

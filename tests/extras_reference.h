@@ -134,7 +134,7 @@ struct Extras {
     // What their roundings, as good as independent, and the error of the mean add up to, in units
     // of error: of each row's weight and bias; and the largest of what the terms of `input` cancel
     // from.
-    std::vector<long double> size;
+    std::vector<long double> size, size_of_weight;
     double largest_term = 0;
   };
 
@@ -195,6 +195,10 @@ struct Extras {
       r.weight.push_back(product);
       r.bias.push_back(sum);
       r.size.push_back(std::sqrt(squares) + std::fabs(sum) + std::fabs(product));
+      // And so is the product, of the weight's gradient.
+      const bool saved_mean = any_values && by == NormalisedBy::own;
+      r.size_of_weight.push_back(r.size.back() +
+                                 (saved_mean ? std::fabs(rstd * row.mean * sum) : 0));
     });
     return r;
   }
