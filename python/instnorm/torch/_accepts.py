@@ -26,7 +26,7 @@ def halves(
 
 def parameters(dtype: torch.dtype, weight: Tensor | None, bias: Tensor | None, tracked: bool) -> bool:
     possible = (dtype, torch.float32) if dtype in HALVES else (dtype,)
-    return all(p is None or p.dtype in possible for p in (weight, bias)) and (
+    return dtype in _FLOATS and all(p is None or p.dtype in possible for p in (weight, bias)) and (
         dtype not in HALVES or halves(dtype, weight, bias, tracked)
     )
 
@@ -41,7 +41,7 @@ def numbers(call: Call) -> bool:
 
 def per_instance(*parameters: Tensor | None) -> bool:
     """Is one of them (N, C)? PyTorch has no such thing."""
-    return any(isinstance(p, Tensor) and p.dim() == 2 for p in parameters)
+    return any(isinstance(p, Tensor) and p.dim() == 2 and not p.is_nested for p in parameters)
 
 
 def buffer(running: Tensor, written: bool) -> bool:
@@ -49,6 +49,17 @@ def buffer(running: Tensor, written: bool) -> bool:
     if running.requires_grad and torch.is_grad_enabled():
         return False
     return not written or not running.is_inference() or torch.is_inference_mode_enabled()
+
+
+def variance(
+    input: Tensor, running_mean: Tensor, running_var: Tensor | None, weight: Tensor | None
+) -> bool:
+    """PyTorch converts both as the mean needs it, or neither."""
+    return (
+        running_var is None
+        or running_mean.dtype == running_var.dtype
+        or running_mean.dtype != (input if weight is None else weight).dtype
+    )
 
 
 def call(given: Call, needs_variance: bool) -> bool:
@@ -69,6 +80,8 @@ def call(given: Call, needs_variance: bool) -> bool:
     for t in (running_mean, running_var):
         if t is not None and (t.requires_grad or t.dtype not in _FLOATS):
             return False
+    if running_mean is not None and not variance(input, running_mean, running_var, weight):
+        return False
     return parameters(input.dtype, weight, bias, running_mean is not None)
 
 

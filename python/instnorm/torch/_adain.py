@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from . import functional
+from ._extras import tensor
 
 
 class AdaIN1d(torch.nn.Module):
@@ -42,6 +43,8 @@ class AdaIN1d(torch.nn.Module):
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """x (N, C, L) in the style (N, style_dim)."""
+        tensor("AdaIN1d", "x", x)
+        tensor("AdaIN1d", "style", style, x if isinstance(x, Tensor) else None)
         # Under autocast a Linear may give another dtype than x has.
         gamma, beta = self.fc(style).to(x.dtype).chunk(2, dim=-1)
         return functional.instance_norm(x, weight=gamma, bias=beta, weight_offset=1.0)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from .._typing import Activation, DataFormat, NanPolicy
 from ._modes import readable
@@ -39,11 +41,58 @@ class Extras(NamedTuple):
 NONE = Extras()
 
 
+_SHOWN = 80  # characters of what somebody gave
+
+
 def one_of(op: str, name: str, value: object, possible: tuple[str, ...]) -> None:
-    if value not in possible:
+    if not isinstance(value, str) or value not in possible:
         names = [f'"{v}"' for v in possible]
-        got = f'"{value}"' if isinstance(value, str) else repr(value)
+        if isinstance(value, str):
+            got = json.dumps(value[:_SHOWN]) + ("..." if len(value) > _SHOWN else "")
+        else:
+            got = repr(value) if isinstance(value, (int, type(None))) else type(value).__name__
         raise ValueError(f"[{op}] {name} must be {', '.join(names[:-1])} or {names[-1]}, got {got}")
+
+
+def is_tensor(value: object) -> bool:
+    """Or what stands for one, as a Proxy of torch.fx does."""
+    return isinstance(value, Tensor) or hasattr(type(value), "__torch_function__")
+
+
+def is_dense(t: Tensor) -> bool:
+    return t.layout == torch.strided and not t.is_nested
+
+
+def tensor(op: str, name: str, value: object, like: Tensor | None = None) -> None:
+    """TypeError for what is no tensor, ValueError for one that cannot be read beside `like`."""
+    if not is_tensor(value) or isinstance(value, (UninitializedParameter, UninitializedBuffer)):
+        raise TypeError(f"[{op}] {name} must be a tensor, got {type(value).__name__}")
+    if not isinstance(value, Tensor):
+        return
+    if not is_dense(value):
+        kind = "nested" if value.is_nested else str(value.layout).removeprefix("torch.")
+        raise ValueError(f"[{op}] {name} must be a dense tensor, got a {kind.strip('_')} one")
+    if like is not None and value.device != like.device:
+        raise ValueError(f"[{op}] {name} must be on {like.device}, as its input is, got {value.device}")
+
+
+def as_float(value: object) -> float | None:
+    """What PyTorch takes for a float, as one."""
+    if isinstance(value, Tensor):
+        scalar = value.dim() == 0 and not value.requires_grad and value.device.type != "meta"
+        return float(value) if scalar and not value.is_complex() else None
+    if isinstance(value, (int, float)) or getattr(value, "shape", None) == ():
+        try:
+            return float(value)  # type: ignore[arg-type]
+        except (OverflowError, TypeError, ValueError):
+            return None
+    return None
+
+
+def number(op: str, name: str, value: object) -> None:
+    if type(value) is float or torch.compiler.is_compiling() or as_float(value) is not None:
+        return
+    raise TypeError(f"[{op}] {name} must be a number, got {type(value).__name__}")
 
 
 def _dtype(t: Tensor) -> str:
@@ -56,17 +105,19 @@ def _shape(t: Tensor) -> tuple[int, ...]:
 
 def check(op: str, input: Tensor, extras: Extras) -> None:
     """Checks what can be checked without looking at values. Raises ValueError or TypeError."""
+    name = "y" if op == "denormalize" else "input"
+    tensor(op, name, input)
     one_of(op, "nan_policy", extras.nan_policy, NAN_POLICIES)
     one_of(op, "data_format", extras.data_format, DATA_FORMATS)
     if extras.activation is not None:
         one_of(op, "activation", extras.activation, ACTIVATIONS)
-    for name in ("lengths", "mask"):
-        value = getattr(extras, name)
-        if value is not None and not isinstance(value, Tensor):
-            raise TypeError(f"[{op}] {name} must be a tensor, got {type(value).__name__}")
+    number(op, "weight_offset", extras.weight_offset)
+    if extras.lengths is not None:
+        tensor(op, "lengths", extras.lengths, input)
+    if extras.mask is not None:
+        tensor(op, "mask", extras.mask, input)
     if extras.lengths is not None and extras.mask is not None:
         raise ValueError(f"[{op}] lengths and mask are both given: give one of them")
-    name = "y" if op == "denormalize" else "input"
     if input.dim() < 2:
         rows = "(L, C) or (N, L, C)" if extras.data_format == "NLC" else "(C, L) or (N, C, L)"
         raise ValueError(

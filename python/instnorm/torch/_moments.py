@@ -61,17 +61,21 @@ class Moments(NamedTuple):
 
         Exact where a count is 0, associative up to rounding. Raises ValueError if the shapes differ.
         """
+        from . import _checks, _ways  # which know of Moments
+
+        if not torch.compiler.is_compiling() and isinstance(other, Moments):
+            try:
+                merged = _ways.merge(self, other)
+            except (TypeError, ValueError, RuntimeError):
+                merged = None  # and what is wrong is found below
+            if merged is not None:
+                return merged
+        _checks.moments("Moments.merge", "other", other, self.count)
         if self.count.shape != other.count.shape:
             raise ValueError(
                 f"[Moments.merge] shapes differ: {tuple(self.count.shape)} and "
                 f"{tuple(other.count.shape)}"
             )
-        if not torch.compiler.is_compiling():
-            from . import _ways  # which knows of Moments
-
-            merged = _ways.merge(self, other)
-            if merged is not None:
-                return merged
         # What lies in an empty operand, NaN too, must not reach the result.
         left, right = self.count != 0, other.count != 0
         both = left & right

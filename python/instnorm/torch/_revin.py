@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from . import functional
+from ._extras import tensor
 from ._moments import Moments
 
 
@@ -69,11 +70,15 @@ class RevIN(torch.nn.Module):
 
     def forward(self, x: Tensor, mode: Literal["norm", "denorm"]) -> Tensor:
         """Normalise x (N, L, C), or bring a prediction (N, any length, C) back to x's units."""
+        tensor("RevIN", "x", x)
         if x.dim() != 3 or x.shape[2] != self.num_features:
             raise ValueError(
                 f"[RevIN] x must have shape (N, L, C) with C = {self.num_features}, got "
                 f"{tuple(x.shape)}"
             )
+        if not isinstance(mode, str) or mode not in ("norm", "denorm"):
+            got = repr(mode[:80]) if isinstance(mode, str) else type(mode).__name__
+            raise ValueError(f"[RevIN] mode must be 'norm' or 'denorm', got {got}")
         if mode == "norm":
             self.moments = self._statistics(x)
             return functional.instance_norm(
@@ -84,21 +89,21 @@ class RevIN(torch.nn.Module):
                 moments=self.moments,
                 data_format="NLC",
             )
-        if mode == "denorm":
-            if self.moments is None:
-                raise RuntimeError("[RevIN] denorm needs the statistics of a norm, and there was none")
-            return functional.denormalize(
-                x,
-                self.moments,
-                self.affine_weight,
-                self.affine_bias,
-                self.eps,
-                weight_offset=self.eps * self.eps,
-                data_format="NLC",
-            )
-        raise ValueError(f"[RevIN] mode must be 'norm' or 'denorm', got {mode!r}")
+        if self.moments is None:
+            raise RuntimeError("[RevIN] denorm needs the statistics of a norm, and there was none")
+        return functional.denormalize(
+            x,
+            self.moments,
+            self.affine_weight,
+            self.affine_bias,
+            self.eps,
+            weight_offset=self.eps * self.eps,
+            data_format="NLC",
+        )
 
     def _statistics(self, x: Tensor) -> Moments:
+        if self.subtract_last and x.shape[1] == 0:
+            raise ValueError(f"[RevIN] x must have a last value, got shape {tuple(x.shape)}")
         m = functional.moments(x.detach(), data_format="NLC")
         return m._replace(mean=x[:, -1].to(m.mean.dtype)) if self.subtract_last else m
 

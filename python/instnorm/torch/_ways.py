@@ -18,7 +18,7 @@ from torch.autograd import forward_ad
 from . import _accepts, _checks, _compiled, _formulas, _kernels, _statistics
 from ._autograd import apply_plain, apply_with_extras
 from ._call import Call
-from ._extras import NONE, Extras, check
+from ._extras import NONE, Extras, as_float, check
 from ._modes import (
     _dispatch_modes,
     _tracing,
@@ -28,6 +28,10 @@ from ._modes import (
     special,
 )
 from ._moments import Moments
+
+_MOST_DIMENSIONS = 8  # of the kernels
+# How they refuse what they do not take; RuntimeError is that of a tensor without memory or sizes.
+_REFUSED = (TypeError, ValueError, RuntimeError)
 
 
 def normalize(
@@ -52,7 +56,13 @@ def normalize(
             (weight is None and bias is None)
             or input.dtype not in _accepts.HALVES
             or _accepts.halves(input.dtype, weight, bias, running_mean is not None)
-        ) and (running_mean is None or _accepts.buffer(running_mean, use_input_stats)):
+        ) and (
+            running_mean is None
+            or (
+                _accepts.buffer(running_mean, use_input_stats)
+                and _accepts.variance(input, running_mean, running_var, weight)
+            )
+        ):
             if not torch.is_grad_enabled() or not (
                 input.requires_grad
                 or (weight is not None and weight.requires_grad)
@@ -101,7 +111,7 @@ def _in_special_mode(call: Call) -> Tensor:
 
 def _uncommon(call: Call) -> Tensor:
     if type(call.eps) is not float or type(call.momentum) is not float:
-        eps, momentum = _number(call.eps), _number(call.momentum)
+        eps, momentum = as_float(call.eps), as_float(call.momentum)
         if eps is not None and momentum is not None:
             return normalize(*call._replace(eps=eps, momentum=momentum))
     elif _accepts.per_instance(call.weight, call.bias):
@@ -109,40 +119,40 @@ def _uncommon(call: Call) -> Tensor:
     return F.instance_norm(*call)
 
 
-def _number(value: object) -> float | None:
-    """What PyTorch takes for a float, as one."""
-    if isinstance(value, Tensor):
-        return float(value) if value.dim() == 0 and not value.requires_grad else None
-    if isinstance(value, (int, float)) or getattr(value, "shape", None) == ():
-        try:
-            return float(value)  # type: ignore[arg-type]
-        except (OverflowError, TypeError, ValueError):
-            return None
-    return None
-
-
 def normalize_and_moments(
     call: Call, extras: Extras, given: Moments | None, wanted: bool = False
 ) -> tuple[Tensor, Moments | None]:
-    """instance_norm with extras. The moments that it used are there if they are `wanted`."""
+    """instance_norm with extras. The moments that it used are there if they are `wanted`.
+
+    What the kernels refuse is looked at again, for PyTorch's words or a better name of it.
+    """
+    others = (extras.lengths, extras.mask, *(given or ()))
+    plain = _accepts.plain(*call.tensors(), *others) and not (
+        given is not None and any(m.requires_grad for m in given)
+    )
+    numbers = _accepts.numbers(call) and type(extras.weight_offset) is float
+    if plain and numbers and not special():
+        try:
+            return _with_kernels(call, extras, given, wanted)
+        except _REFUSED:
+            _check(call, extras, given)
+            raise
+    call = _check(call, extras, given)
+    if plain and torch.compiler.is_compiling():
+        if _compiled.possible():
+            return _compiled.normalize_and_moments(call, extras, given)
+    elif plain and not numbers and not special():
+        return _with_kernels(call, extras, given, wanted)
+    return _formulas.instance_norm(call, extras, given)
+
+
+def _check(call: Call, extras: Extras, given: Moments | None) -> Call:
+    call = _checks.kinds(call, given)
     check("instance_norm", call.input, extras)
     if given is not None and not call.use_input_stats:
         raise ValueError("[instance_norm] moments with use_input_stats false: give one of them")
-    others = (extras.lengths, extras.mask, *(given or ()))
-    differentiable_moments = given is not None and any(m.requires_grad for m in given)
-    if _accepts.plain(*call.tensors(), *others) and not differentiable_moments:
-        if torch.compiler.is_compiling():
-            if _compiled.possible():
-                _checks.as_pytorch(call, extras, given)
-                return _compiled.normalize_and_moments(call, extras, given)
-        elif not special():
-            try:
-                return _with_kernels(call, extras, given, wanted)
-            except (TypeError, ValueError):
-                _checks.as_pytorch(call, extras, given)
-                raise
     _checks.as_pytorch(call, extras, given)
-    return _formulas.instance_norm(call, extras, given)
+    return call
 
 
 def _with_kernels(
@@ -162,12 +172,16 @@ def _with_kernels(
 def moments(input: Tensor, extras: Extras) -> Moments:
     if torch.compiler.is_compiling():
         return _formulas.moments(input, extras)
+    if _accepts.plain(input, extras.lengths, extras.mask) and input is not None and not special():
+        try:
+            if torch.is_grad_enabled() and input.requires_grad:
+                return _statistics.moments(input, extras)
+            return _kernels.moments(input, extras)
+        except _REFUSED:
+            check("moments", input, extras)
+            raise
     check("moments", input, extras)
-    if not _accepts.plain(input, extras.lengths, extras.mask) or special():
-        return _formulas.moments(input, extras)
-    if torch.is_grad_enabled() and input.requires_grad:
-        return _statistics.moments(input, extras)
-    return _kernels.moments(input, extras)
+    return _formulas.moments(input, extras)
 
 
 def merge(a: Moments, b: Moments) -> Moments | None:
@@ -183,12 +197,16 @@ def merge(a: Moments, b: Moments) -> Moments | None:
 def denormalize(
     y: Tensor, m: Moments, weight: Tensor | None, bias: Tensor | None, eps: float, extras: Extras
 ) -> Tensor:
-    if not torch.compiler.is_compiling():
-        tensors = (y, *m, weight, bias)
-        if _accepts.plain(*tensors) and not special():
+    tensors = (y, *m, weight, bias)
+    numbers = type(eps) is float and type(extras.weight_offset) is float
+    plain = _accepts.plain(*tensors) and y is not None and not special()
+    if plain and numbers and y.dim() <= _MOST_DIMENSIONS:
+        try:
             if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
                 return _statistics.denormalize(y, *m, weight, bias, eps, extras)
             return _kernels.denormalize(y, m, weight, bias, eps, extras)
-    check("denormalize", y, extras)
-    _checks.as_arrays(y, m, weight, bias, extras)
+        except _REFUSED:
+            _checks.denormalize(y, m, weight, bias, eps, extras)
+            raise
+    _checks.denormalize(y, m, weight, bias, eps, extras)
     return _formulas.denormalize(y, m, weight, bias, eps, extras)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.overrides import _get_overloaded_args, handle_torch_function, has_torch_function_variadic
 
 from .._typing import Activation, DataFormat, NanPolicy
-from . import _ways
+from . import _checks, _ways
 from ._call import Call
 from ._extras import Extras
 from ._moments import Moments
@@ -149,8 +149,12 @@ def instance_norm(
         and moments is None
         and not return_moments
         and activation is None
+        # Of an array, == would be an array.
+        and isinstance(nan_policy, str)
         and nan_policy == "propagate"
+        and isinstance(data_format, str)
         and data_format == "NCL"
+        and isinstance(weight_offset, (float, int))
         and weight_offset == 0.0
     ):
         return normalize(
@@ -158,6 +162,12 @@ def instance_norm(
         )
     call = Call(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
     extras = Extras(lengths, mask, nan_policy, data_format, weight_offset, activation)
+    if moments is not None:
+        _checks.is_moments("instance_norm", "moments", moments)
+    if not isinstance(return_moments, bool):
+        raise TypeError(
+            f"[instance_norm] return_moments must be a bool, got {type(return_moments).__name__}"
+        )
     if not torch.compiler.is_compiling():
         tensors = (*call.tensors(), lengths, mask, *(moments or ()))
         if has_torch_function_variadic(*tensors):
@@ -294,6 +304,7 @@ def denormalize(
     True
     """
     extras = Extras(data_format=data_format, weight_offset=weight_offset)
+    _checks.is_moments("denormalize", "m", m)
     tensors = (y, *m, weight, bias)
     if has_torch_function_variadic(*tensors) and not torch.compiler.is_compiling():
         options = {"weight_offset": weight_offset, "data_format": data_format}
