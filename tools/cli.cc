@@ -9,6 +9,7 @@
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "errors.h"
@@ -22,19 +23,29 @@ namespace {
 enum Status { kDone = 0, kWrongData = 1, kWrongUsage = 2 };
 
 Status complain(Status status, const std::string& what) {
-  std::fputs(("instnorm: " + one_line(what) + "\n").c_str(), stderr);
+  // Longer than any path may be: somebody's argument, which is of no help in full.
+  constexpr std::size_t kShown = 5000;
+  const std::string shown = what.size() > kShown ? what.substr(0, kShown) + "..." : what;
+  std::fputs(("instnorm: " + one_line(shown) + "\n").c_str(), stderr);
   return status;
+}
+
+// As people type the options; CLI11 leaves the dashes out of this message alone.
+std::string text_of(const CLI::ParseError& error) {
+  constexpr std::string_view kOfFlag = " was given a disallowed flag override";
+  const std::string text = error.what();
+  if (!text.ends_with(kOfFlag)) return text;
+  return "--" + text.substr(0, text.size() - kOfFlag.size()) + " takes no value";
 }
 
 std::string wrong_usage(const CLI::App& app, const CLI::ParseError& error,
                         const std::string& word) {
   const std::vector<CLI::App*> chosen = app.get_subcommands();
   if (!chosen.empty()) {
-    return error.what() + std::string("; see instnorm ") + chosen[0]->get_name() + " --help";
+    return text_of(error) + "; see instnorm " + chosen[0]->get_name() + " --help";
   }
   const bool command = !word.empty() && word[0] != '-';
-  return (command ? "there is no command " + word : std::string(error.what())) +
-         "; see instnorm --help";
+  return (command ? "there is no command " + word : text_of(error)) + "; see instnorm --help";
 }
 
 // What the environment gets wrong is known before any file is touched.

@@ -58,6 +58,12 @@ CLI::Option* add_path(CLI::App* app, const std::string& name, std::string& path,
       });
 }
 
+// Without a value: --force=no would be taken for yes, and --eval=- for no.
+CLI::Option* add_flag(CLI::App* app, const std::string& name, bool& value,
+                      const std::string& description) {
+  return app->add_flag(name, value, description)->disable_flag_override();
+}
+
 void add_threads(CLI::App* app) {
   app->add_option_function<int>(
          "--threads", [](int k) { set_num_threads(k); }, "Use at most so many threads")
@@ -126,12 +132,11 @@ std::function<void()> describe_apply(CLI::App& app) {
   add_data_format(sub, o->data_format);
   add_values(sub, *o);
   add_state(sub, o->state, o->prefix);
-  CLI::Option* eval = sub->add_flag("--eval", o->eval, "Normalise by the running statistics");
+  CLI::Option* eval = add_flag(sub, "--eval", o->eval, "Normalise by the running statistics");
   CLI::Option* train =
-      sub->add_flag(
-             "--train", o->train,
-             "Normalise by each row's own statistics. Without --eval and --train, the running\n"
-             "statistics are used if --state has them")
+      add_flag(sub, "--train", o->train,
+               "Normalise by each row's own statistics. Without --eval and --train, the running\n"
+               "statistics are used if --state has them")
           ->excludes(eval);
   add_number(sub, "--momentum", o->momentum,
              "Share of the new value in the updated running statistics (0.1)", -HUGE_VAL)
@@ -145,8 +150,8 @@ std::function<void()> describe_apply(CLI::App& app) {
            "Write the moments that the rows were normalised by to FILE")
       ->type_name("FILE");
   add_threads(sub);
-  sub->add_flag("--explain", o->explain, "Say how the work is done, and do it");
-  sub->add_flag("--force", o->force, kForce);
+  add_flag(sub, "--explain", o->explain, "Say how the work is done, and do it");
+  add_flag(sub, "--force", o->force, kForce);
   sub->footer(kMemory);
   return [o] { apply(*o); };
 }
@@ -163,7 +168,7 @@ std::function<void()> describe_denormalize(CLI::App& app) {
   add_eps(sub, o->eps);
   add_data_format(sub, o->data_format);
   add_threads(sub);
-  sub->add_flag("--force", o->force, kForce);
+  add_flag(sub, "--force", o->force, kForce);
   sub->footer(kMemory);
   return [o] { denormalize(*o); };
 }
@@ -177,7 +182,7 @@ std::function<void()> describe_moments(CLI::App& app) {
       ->type_name("FILE");
   add_data_format(sub, o->data_format);
   add_threads(sub);
-  sub->add_flag("--force", o->force, kForce);
+  add_flag(sub, "--force", o->force, kForce);
   sub->footer(kMemory);
   return [o] { moments(*o); };
 }
@@ -228,16 +233,16 @@ std::function<void()> describe_bench(CLI::App& app) {
                    ? ""
                    : "expected float16, bfloat16, float32 or float64, got " + word;
       });
-  sub->add_flag("--backward", o->backward, "Measure the gradient of the input too");
+  add_flag(sub, "--backward", o->backward, "Measure the gradient of the input too");
   add_threads(sub);
-  sub->add_flag("--json", o->json, "Print JSON");
+  add_flag(sub, "--json", o->json, "Print JSON");
   return [o] { bench(*o); };
 }
 
 std::function<void()> describe_info(CLI::App& app) {
   CLI::App* sub = app.add_subcommand("info", "Version, instruction sets, threads, caches");
   const auto o = std::make_shared<InfoOptions>();
-  sub->add_flag("--json", o->json, "Print JSON");
+  add_flag(sub, "--json", o->json, "Print JSON");
   return [o] { info(*o); };
 }
 

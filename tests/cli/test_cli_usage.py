@@ -163,6 +163,12 @@ def test_the_table_of_bench(run):
     assert "float32" in text and "(2, 3, 100)" in text and "%" in text and "backward" not in text
 
 
+@pytest.mark.parametrize("dtype", ["f16", "bf16", "f32", "f64"])
+def test_rows_of_two_values_are_right_for_bench(run, dtype):
+    """All but nothing is left of the terms of their gradients."""
+    run("bench", "--shape", "64,64,2", "--backward", "--dtype", dtype)
+
+
 def test_a_shape_beyond_memory(plain_memory, run):
     assert "not enough memory" in run("bench", "--shape", "100000,100000,10000", status=1).error
 
