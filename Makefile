@@ -33,10 +33,10 @@ PIP_INSTALL = $(VENV)/python -m pip install --quiet --disable-pip-version-check 
 
 .venv/test.stamp: requirements/frameworks.txt
 
-.venv/%.stamp: requirements/%.txt requirements/demo.txt
+.venv/%.stamp: requirements/%.lock
 	scripts/install_deps.sh build
 	$(PYTHON) -m venv .venv
-	$(PIP_INSTALL) -r $<
+	$(PIP_INSTALL) --require-hashes -r $<
 	@if [ $* = test ]; then \
 	  $(PIP_INSTALL) -r requirements/frameworks.txt || grep -v '^#' requirements/frameworks.txt | while read -r line; do \
 	    $(PIP_INSTALL) "$$line" || echo "not installed, tests that need it are skipped: $$line"; done; fi
