@@ -33,7 +33,7 @@ Status complain(Status status, const std::string& what) {
 // As people type the options; CLI11 leaves the dashes out of this message alone.
 std::string text_of(const CLI::ParseError& error) {
   constexpr std::string_view kOfFlag = " was given a disallowed flag override";
-  const std::string text = error.what();
+  std::string text = error.what();
   if (!text.ends_with(kOfFlag)) return text;
   return "--" + text.substr(0, text.size() - kOfFlag.size()) + " takes no value";
 }

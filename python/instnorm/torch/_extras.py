@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, NamedTuple, get_args
 
 import torch
@@ -48,7 +47,8 @@ def one_of(op: str, name: str, value: object, possible: tuple[str, ...]) -> None
     if not isinstance(value, str) or value not in possible:
         names = [f'"{v}"' for v in possible]
         if isinstance(value, str):
-            got = json.dumps(value[:_SHOWN]) + ("..." if len(value) > _SHOWN else "")
+            shown = value[:_SHOWN].encode("unicode_escape").decode()
+            got = f'"{shown}"' + ("..." if len(value) > _SHOWN else "")
         else:
             got = repr(value) if isinstance(value, (int, type(None))) else type(value).__name__
         raise ValueError(f"[{op}] {name} must be {', '.join(names[:-1])} or {names[-1]}, got {got}")
