@@ -21,6 +21,7 @@ help:
 	@echo 'make bench    measure this machine: tables, bench/results/<machine>.json and .png'
 	@echo 'make sanitize run the C++ tests with AddressSanitizer and UndefinedBehaviorSanitizer (asan), and'
 	@echo '              those of several threads with ThreadSanitizer (tsan); installs clang 19'
+	@echo 'make coverage what of the library make asan ran, by file; fails below 95 %'
 	@echo 'make fuzz     run the fuzzers, SECONDS_EACH=60; 0 is their corpora alone (installs clang 19)'
 	@echo 'make format   format the C++ sources'
 	@echo 'make lint     check the format and run clang-tidy (installs clang-tidy 19)'

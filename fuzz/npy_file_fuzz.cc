@@ -1,43 +1,19 @@
 // Any bytes as an .npy file: its values, read whole, by instances and in blocks of two, are the
 // same, or it is a std::runtime_error in one line that begins with the path. So is a file that has
 // become shorter since it was opened, which the first byte asks for.
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "memory_file.h"
 #include "npy_input.h"
 
 namespace instnorm::cli {
 namespace {
-
-// A file in memory, under a name that can be opened.
-class MemoryFile {
- public:
-  MemoryFile(const std::uint8_t* data, std::size_t size)
-      : fd_(::memfd_create("fuzz", MFD_CLOEXEC)), path_("/proc/self/fd/" + std::to_string(fd_)) {
-    if (fd_ < 0 || ::write(fd_, data, size) != static_cast<ssize_t>(size)) std::abort();
-  }
-  ~MemoryFile() { ::close(fd_); }
-  MemoryFile(const MemoryFile&) = delete;
-  MemoryFile& operator=(const MemoryFile&) = delete;
-
-  const std::string& path() const { return path_; }
-  void shorten(std::size_t size) const {
-    if (::ftruncate(fd_, static_cast<off_t>(size)) != 0) std::abort();
-  }
-
- private:
-  int fd_;
-  std::string path_;
-};
 
 // The values of a view in the order of its indices, byte by byte.
 void append(const View& v, std::vector<std::byte>& to, int axis = 0, std::int64_t offset = 0) {
@@ -60,7 +36,7 @@ std::vector<std::byte> in_blocks_of(NpyFile& file, std::int64_t count) {
   return all;
 }
 
-void read(const std::string& path, const MemoryFile& file, std::size_t shorter) {
+void read(const std::string& path, const fuzz::MemoryFile& file, std::size_t shorter) {
   NpyInput input(path, DataFormat::NCL);
   if (input.empty() || input.bytes() > 4096) return;
   if (shorter > 0) file.shorten(shorter);
@@ -74,7 +50,7 @@ void read(const std::string& path, const MemoryFile& file, std::size_t shorter) 
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 1) return 0;
-  const instnorm::cli::MemoryFile file(data + 1, size - 1);
+  const instnorm::fuzz::MemoryFile file(data + 1, size - 1);
   const std::size_t shorter = data[0] % 4 == 3 ? size * data[0] / 256 : 0;
   try {
     instnorm::cli::read(file.path(), file, shorter);

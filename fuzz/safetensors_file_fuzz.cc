@@ -1,8 +1,5 @@
-// Any bytes as a safetensors file: the tensors read in pieces are those read whole, and a file
-// written of them has them again; or it is a std::runtime_error in one line.
-#include <sys/mman.h>
-#include <unistd.h>
-
+// Any bytes as a safetensors file: the tensors read in pieces are those read whole, or it is a
+// std::runtime_error in one line that names the path.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -10,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "memory_file.h"
 #include "safetensors.h"
 
 namespace instnorm {
@@ -38,15 +36,13 @@ void read(const std::string& path) {
 }  // namespace instnorm
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  const int fd = ::memfd_create("fuzz", MFD_CLOEXEC);
-  if (fd < 0 || ::write(fd, data, size) != static_cast<ssize_t>(size)) std::abort();
-  const std::string path = "/proc/self/fd/" + std::to_string(fd);
+  const instnorm::fuzz::MemoryFile file(data, size);
   try {
-    instnorm::read(path);
+    instnorm::read(file.path());
   } catch (const std::runtime_error& e) {
     const std::string text = e.what();
-    if (text.find(path) == std::string::npos || text.find('\n') != std::string::npos) std::abort();
+    if (text.find(file.path()) == std::string::npos || text.find('\n') != std::string::npos)
+      std::abort();
   }
-  ::close(fd);
   return 0;
 }

@@ -23,7 +23,7 @@ def resident() -> int:
 
 
 def rows():
-    """More than 65535 * 65536 rows of one value, normalised by running statistics; the input is one row in memory."""
+    """More than 65535 * 65536 rows of one value, normalised by running statistics; the input is one value in memory."""
     N, C = 65536, 65537
     x = np.lib.stride_tricks.as_strided(np.full(1, 3, np.float16), (N, C, 1), (0, 0, 0))
     mean, var = np.arange(C) % 2 * 2.0, np.full(C, 4.0)
@@ -88,8 +88,9 @@ def main(names):
         call()
         seconds = time.perf_counter() - begin
         beside = resident() - before
-        print(f"| {what} | {'right' if right() else 'WRONG'} | {beside / 2**20:.0f} MB | {seconds:.1f} s |", flush=True)
-        return 0 if right() else 1
+        good = right()
+        print(f"| {what} | {'right' if good else 'WRONG'} | {beside / 2**20:.0f} MB | {seconds:.1f} s |", flush=True)
+        return 0 if good else 1
     print("| input | values | memory beside input and output | time |\n|---|---|---:|---:|", flush=True)
     return max(subprocess.run([sys.executable, __file__, "--one", name]).returncode for name in names or CASES)
 

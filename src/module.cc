@@ -8,6 +8,7 @@
 
 #include "dtype.h"
 #include "fault.h"
+#include "quotes.h"
 #include "safetensors.h"
 
 namespace instnorm {

@@ -6,7 +6,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "safetensors_header.h"
+#include "quotes.h"
 
 namespace instnorm {
 namespace {

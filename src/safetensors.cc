@@ -11,6 +11,8 @@
 #include <system_error>
 #include <utility>
 
+#include "quotes.h"
+
 namespace instnorm {
 namespace {
 

@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "quotes.h"
+
 namespace instnorm {
 namespace {
 
@@ -365,13 +367,6 @@ std::string make_safetensors_header(TensorInfos& tensors) {
 int safetensors_bits(std::string_view dtype) {
   const Word* word = find_word(dtype);
   return word == nullptr ? 0 : word->bits;
-}
-
-std::string in_quotes(std::string_view name) {
-  constexpr std::size_t kShown = 80;
-  const std::string shown(name.substr(0, kShown));
-  return json(shown).dump(-1, ' ', true, json::error_handler_t::replace) +
-         (name.size() > kShown ? "..." : "");
 }
 
 }  // namespace instnorm

@@ -37,7 +37,4 @@ std::string make_safetensors_header(TensorInfos& tensors);
 // Bits of an element; 0 for a word that the format does not have.
 int safetensors_bits(std::string_view dtype);
 
-// A name between quotes, shortened, escaped, and safe to print.
-std::string in_quotes(std::string_view name);
-
 }  // namespace instnorm

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "dtype.h"
+#include "error_of.h"
 #include "safetensors.h"
 #include "temporary_folder.h"
 
@@ -19,16 +20,6 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-template <class Error>
-std::string error_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
-}
 
 std::vector<double> values(const View& v) {
   std::vector<double> result;

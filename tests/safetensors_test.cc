@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "error_of.h"
 #include "temporary_folder.h"
 
 namespace instnorm {
@@ -33,16 +34,6 @@ template <class T>
 std::vector<std::byte> bytes_of(const std::vector<T>& values) {
   const auto* p = reinterpret_cast<const std::byte*>(values.data());
   return {p, p + values.size() * sizeof(T)};
-}
-
-template <class Error, class Call>
-std::string error_of(Call call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
 }
 
 // What reading a file with these bytes says after the path.

@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "quotes.h"
+
 namespace instnorm::cli {
 namespace {
 

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "dtype.h"
+#include "quotes.h"
 
 namespace instnorm::cli {
 namespace {

@@ -30,14 +30,11 @@ STABLE = (r"Py[A-Z]\w+|Py_\w+|_Py_(Dealloc|(Dec|Inc)Ref|(None|True|False|NotImpl
 
 
 @pytest.fixture(scope="module")
-def unpacked(tmp_path_factory):
+def unpacked(tmp_path_factory, built_wheel):
     if not sys.platform.startswith("linux"):
         pytest.skip("ELF files are Linux's")
-    wheel = os.environ.get("INSTNORM_WHEEL") or next(iter(map(str, (BUILD / "wheel").glob("*.whl"))), None)
-    if wheel is None:
-        pytest.skip("needs a wheel: INSTNORM_WHEEL")
     folder = tmp_path_factory.mktemp("wheel")
-    zipfile.ZipFile(wheel).extractall(folder)
+    zipfile.ZipFile(built_wheel).extractall(folder)
     return folder
 
 

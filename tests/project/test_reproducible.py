@@ -18,11 +18,8 @@ EPOCH = (2022, 11, 9, 12, 37, 20)
 
 
 @pytest.fixture(scope="module")
-def wheel():
-    path = os.environ.get("INSTNORM_WHEEL") or next(iter(map(str, (BUILD / "wheel").glob("*.whl"))), None)
-    if path is None:
-        pytest.skip("needs a wheel: INSTNORM_WHEEL")
-    with zipfile.ZipFile(path) as archive:
+def wheel(built_wheel):
+    with zipfile.ZipFile(built_wheel) as archive:
         yield archive
 
 

@@ -33,10 +33,7 @@ def sbom(request):
         pytest.skip(f"there is no CMake build in {BUILD}")
     if request.param == "library":
         return request.param, json.loads((BUILD / "instnorm.cdx.json").read_text())
-    wheel = os.environ.get("INSTNORM_WHEEL") or next(iter(map(str, (BUILD / "wheel").glob("*.whl"))), None)
-    if wheel is None:
-        pytest.skip("needs a wheel: INSTNORM_WHEEL")
-    with zipfile.ZipFile(wheel) as archive:
+    with zipfile.ZipFile(request.getfixturevalue("built_wheel")) as archive:
         (name,) = (name for name in archive.namelist() if re.fullmatch(r"instnorm-[^/]+\.dist-info/sboms/.+", name))
         assert name.endswith("/instnorm.cdx.json")
         return request.param, json.loads(archive.read(name))
