@@ -1,7 +1,7 @@
 // Any call that the bytes describe (shape, dtype, strides, options; forward and backward) gives
 // what the textbook gives, and touches no other memory. On the instruction set of this process
 // (INSTNORM_CPU_TARGET; exits with 75 if this machine does not have it). With INSTNORM_DIGESTS=FILE
-// a hash of what each call gives is added to that file, to be compared with that of another
+// a hash of what each call gives is added to that file instead, to be compared with that of another
 // instruction set.
 #include <gtest/gtest.h>
 #include <instnorm/runtime.h>
@@ -136,7 +136,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (c.L == 1 && c.where == Where::all && !c.omit) return 0;  // an error
   ExtrasCall call(c, static_cast<std::uint64_t>(choices.number()));
   call.reference.any_values = true;
-  call.check();
-  if (const char* path = std::getenv("INSTNORM_DIGESTS")) write_digest(path, digest_of(call));
+  if (const char* path = std::getenv("INSTNORM_DIGESTS")) {
+    write_digest(path, digest_of(call));
+  } else {
+    call.check();
+  }
   return 0;
 }
