@@ -40,20 +40,17 @@ HWY_INLINE void Combine(D d, T* y, size_t n, bool stream, const Value& value) {
   const size_t end = stream ? head + (n - head) / per_line * per_line : head;
   size_t i = 0;
   if constexpr (kLong) {
-    while (i < n) {
-      const size_t here = std::min(lanes, (i < head ? head : i < end ? end : n) - i);
-      if (here < lanes) {
+    const auto parts = [&](size_t until) INSTNORM_INLINED {
+      while (i < until) {
+        const size_t here = std::min(lanes, until - i);
         StorePartAs(d, value(Part<D>{here}, i), y + i, here);
-      } else {
-        const auto v = value(Whole<D>(), i);
-        if (i >= head && i < end) {
-          StreamAs(d, v, y + i);
-        } else {
-          StoreAs(d, v, y + i);
-        }
+        i += here;
       }
-      i += here;
-    }
+    };
+    parts(head);
+    for (; i + lanes <= end; i += lanes) StreamAs(d, value(Whole<D>(), i), y + i);
+    for (; i + lanes <= n; i += lanes) StoreAs(d, value(Whole<D>(), i), y + i);
+    parts(n);
   } else {
     // The end of the row as a whole vector that overlaps the one before it. Taken first, since y
     // may be what it reads; not when streaming, which would not store into a line twice.
@@ -198,12 +195,14 @@ struct AffineValue {
 };
 
 // Is the combine of these rows one run? Where stores are not streamed, it saves nothing for rows
-// whose every vector lies across a border.
-template <class D, class T>
+// whose every vector lies across a border. A row by itself is one where its arithmetic is long:
+// what the run fetches of the next row then comes meanwhile.
+template <bool kLong, class D, class T>
 HWY_INLINE bool IsRun(D d, int64_t count, int64_t n, int64_t step, bool stream) {
   constexpr auto size = static_cast<int64_t>(sizeof(T));
-  return count > 1 && step == n * size && step >= static_cast<int64_t>(kLineBytes) &&
-         (stream || n >= 2 * static_cast<int64_t>(hn::Lanes(d)));
+  if (n * size < static_cast<int64_t>(kLineBytes)) return false;
+  if (count == 1) return kLong && stream;
+  return step == n * size && (stream || n >= 2 * static_cast<int64_t>(hn::Lanes(d)));
 }
 
 template <class Act, class D, class T, class Compute = hn::TFromD<D>>

@@ -71,8 +71,10 @@ HWY_INLINE void AffineWith(In x, Out y, int64_t count, int64_t n, const AffineCo
       a[i] = static_cast<Compute>(k.a[at]);
       b[i] = static_cast<Compute>(k.b[at]);
     }
-    if constexpr (kCommon<Compute, T> && !kLongValue<decltype(d), T, Act>) {
-      if (k.scale == 1.0 && IsRun<decltype(d), T>(d, rows, n, x.step, stream) && y.step == x.step) {
+    if constexpr (kCommon<Compute, T>) {
+      constexpr bool kLong = kLongValue<decltype(d), T, Act>;
+      if (k.scale == 1.0 && IsRun<kLong, decltype(d), T>(d, rows, n, x.step, stream) &&
+          (rows == 1 || y.step == x.step)) {
         using Value = AffineValue<decltype(d), T, Act, false>;
         const T* of_x = Segment<T>(x, first);
         const auto value_of = [&](size_t i) INSTNORM_INLINED {
@@ -198,7 +200,7 @@ template <class Compute, class G, class T>
 void Backward(In g, In x, Out dx, int64_t count, int64_t n, const BackwardColumns& k, bool stream) {
   const VectorOf<Compute> d;
   if constexpr (kCommon<Compute, T> && std::is_same_v<G, T>) {
-    if (IsRun<decltype(d), T>(d, count, n, x.step, stream) && g.step == x.step &&
+    if (IsRun<false, decltype(d), T>(d, count, n, x.step, stream) && g.step == x.step &&
         dx.step == x.step && RowsThatTakeX(count, k) == count) {
       const G* of_g = Segment<G>(g, 0);
       const T* of_x = Segment<T>(x, 0);
