@@ -20,6 +20,10 @@ constexpr std::int64_t kStreamBytes = 12'000'000;
 // A tile of rows is summed and then combined: what was read must still be in the first-level cache.
 constexpr std::int64_t kTileBytes = 16 * 1024;
 
+// Of rows from memory that are overlapped, in the second-level one. Between two tiles nothing is
+// read, for as long as memory takes to answer: the fewer the better (docs/performance.md).
+constexpr std::int64_t kTileBytesStreamed = 64 * 1024;
+
 // From this much in a row on, its statistics are taken beside the stores of the row before. Shorter
 // rows are faster as one run, and that still more so where stores are streamed: a line that two
 // rows share is then not written in two parts.
@@ -56,8 +60,6 @@ Plan make_plan(const Problem& p, const Machine& machine) {
       plan.dense && !p.lengths.defined() &&
       all_operands(p, [&](const Rows& rows) { return cpu::row_step(rows, p.N, p.C) != 0; });
   const std::int64_t row_bytes = std::max<std::int64_t>(1, p.L * size);
-  plan.tile_rows =
-      p.rows() == 1 ? 1 : std::clamp<std::int64_t>(kTileBytes / row_bytes, 1, kTileRows);
   const int operands = 1 + p.g.defined() + p.u.defined() + p.y.defined() + p.grad_g.defined();
   plan.bytes = p.rows() * p.L * size * operands;
 
@@ -79,7 +81,6 @@ Plan make_plan(const Problem& p, const Machine& machine) {
                  plan.split == Plan::Split::rows && !p.selects() &&
                  !(p.g.defined() && p.activation != Activation::none) &&
                  all_operands(p, [&](const Rows& rows) { return cpu::columns(rows, p.C, size); });
-  if (plan.columns) plan.tile_rows = kTileRows;
 
   if (!p.y.defined() && !p.grad_g.defined()) {
     plan.why_stores = "nothing is stored";
@@ -101,6 +102,11 @@ Plan make_plan(const Problem& p, const Machine& machine) {
   plan.overlap = machine.vectors && by_own_moments && plan.dense && p.y.defined() &&
                  p.activation == Activation::none && plan.split == Plan::Split::rows &&
                  !p.selects() && row_bytes >= (plan.stream ? kOverlapStreamed : kOverlapStored);
+  if (p.rows() > 1) {
+    const std::int64_t tile_bytes = plan.overlap && plan.stream ? kTileBytesStreamed : kTileBytes;
+    plan.tile_rows =
+        plan.columns ? kTileRows : std::clamp<std::int64_t>(tile_bytes / row_bytes, 1, kTileRows);
+  }
   return plan;
 }
 

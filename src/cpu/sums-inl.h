@@ -179,11 +179,16 @@ HWY_INLINE bool FarFromMean(Compute s, Compute q, size_t n) {
   return 5 * s * s > 4 * static_cast<Compute>(n) * q;
 }
 
+// What a block's sums are taken about.
+template <class D, class T>
+HWY_INLINE hn::TFromD<D> HeadCentre(D d, const T* x, size_t n, hn::Vec<D> scale) {
+  return hn::GetLane(FiniteOrZero(d, hn::Set(d, Fold(d, HeadMean(d, x, n, scale)))));
+}
+
 template <bool kScaled, class D, class T>
 HWY_INLINE void BlockMomentsOf(D d, const T* x, size_t n, double scale, const MomentSums& out) {
   using Compute = hn::TFromD<D>;
-  Compute centre =
-      hn::GetLane(FiniteOrZero(d, hn::Set(d, Fold(d, HeadMean(d, x, n, Constant(d, scale))))));
+  Compute centre = HeadCentre(d, x, n, Constant(d, scale));
   Compute s, q;
   for (bool again = false;; again = true) {
     hn::Vec<D> u, uv;
@@ -222,8 +227,7 @@ HWY_INLINE bool AgainByItself(double s, double q, size_t n) {
 template <class D, class T, class Work>
 HWY_INLINE void BlockMomentsBeside(D d, const T* x, size_t n, const MomentSums& out,
                                    const Work& beside) {
-  const auto centre =
-      hn::GetLane(FiniteOrZero(d, hn::Set(d, Fold(d, HeadMean(d, x, n, Constant(d, 1.0))))));
+  const auto centre = HeadCentre(d, x, n, Constant(d, 1.0));
   hn::Vec<D> u, uv;
   TwoSums(d, n, MomentTerms<D, T, false, true>{x, Repeat(d, 1.0), Repeat(d, centre)}, u, uv,
           beside);
@@ -243,6 +247,11 @@ HWY_INLINE void StoreLanes(D d, hn::Vec<D> v, size_t count, double* out) {
 }
 
 #if INSTNORM_SIZED_VECTORS
+// From this much in a block on, its head is read just before the rest of it. The heads of all
+// blocks first, folded together, are faster for short ones; for others they are as many places of
+// memory to wait for.
+constexpr size_t kHeadOfEachBytes = 1024;
+
 // BlockMoments of up to kFoldedTogether blocks, with the same bits: what is said of one block in
 // scalars is said of all in a vector. `block(i)` is where block i begins.
 template <class D, class Block>
@@ -253,17 +262,20 @@ HWY_INLINE void BlockMomentsTogether(D d, const Block& block, size_t count, size
   using T = std::remove_cv_t<std::remove_pointer_t<decltype(block(0))>>;
   const auto one = Constant(d, 1.0);
   hn::Vec<D> u[kTogether], uv[kTogether];
-  for (size_t i = 0; i < count; ++i) u[i] = HeadMean(d, block(i), n, one);
-  for (size_t i = count; i < kTogether; ++i) u[i] = hn::Zero(d);
-  const auto centre = FiniteOrZero(d, FoldEach(d, u));
   HWY_ALIGN Compute centres[kTogether];
-  hn::Store(centre, d, centres);
+  const bool heads_first = n * sizeof(T) < kHeadOfEachBytes;
+  if (heads_first) {
+    for (size_t i = 0; i < count; ++i) u[i] = HeadMean(d, block(i), n, one);
+    for (size_t i = count; i < kTogether; ++i) u[i] = hn::Zero(d);
+    hn::Store(FiniteOrZero(d, FoldEach(d, u)), d, centres);
+  }
   for (size_t i = 0; i < count; ++i) {
+    if (!heads_first) centres[i] = HeadCentre(d, block(i), n, one);
     TwoSums(d, n, MomentTerms<D, T>{block(i), Repeat(d, 1.0), Repeat(d, centres[i])}, u[i], uv[i]);
   }
   for (size_t i = count; i < kTogether; ++i) u[i] = uv[i] = one;
   const auto s = FoldEach(d, u), q = FoldEach(d, uv);
-  StoreLanes(d, centre, count, out.centre);
+  StoreLanes(d, hn::Load(d, centres), count, out.centre);
   StoreLanes(d, s, count, out.s);
   StoreLanes(d, q, count, out.q);
   for (size_t i = 0; i < count; ++i) out.constant[i] = false;
