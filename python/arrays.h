@@ -11,6 +11,7 @@
 #include <instnorm/tensor.h>
 #include <nanobind/nanobind.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 
@@ -76,8 +77,9 @@ class NewArray {
   std::shared_ptr<Tensor> memory_;  // for the others, who take it over
 };
 
-// A float64 array of NumPy with a copy of these values.
-nb::object numpy_array(const double* values, const Dims& shape);
+// A new float64 array of NumPy, not initialised, and copying all its values to it.
+nb::object new_doubles(const Dims& shape);
+void fill(const nb::object& doubles, const double* values, std::size_t size);
 
 // Registers what the module needs for it; call once, first.
 void init_arrays(nb::module_& module);

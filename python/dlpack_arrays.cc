@@ -53,7 +53,7 @@ bool on_host(const dlpack::Device& device) {
 // Raises what a framework said, on one line: PyTorch adds a C++ stack trace.
 [[noreturn]] void fail_reading(const Argument& argument, PyObject* object) {
   const nb::python_error error;
-  if (PyErr_GivenExceptionMatches(error.type().ptr(), PyExc_Exception) == 0) throw error;
+  if (!error.matches(PyExc_Exception) || error.matches(PyExc_MemoryError)) throw error;
   const nb::handle array(object);
   if (nb::hasattr(array, "device") && text(array.attr("device")).substr(0, 3) != "cpu") {
     fail_device(argument, object);

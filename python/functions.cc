@@ -146,9 +146,15 @@ PyObject* call_instance_norm(PyObject*, PyObject* const* args, Py_ssize_t nargs,
     }
 
     Output y(a, out, input, x);
+    std::optional<NewMoments> used;
+    if (const Dims& shape = x.view.shape; saved && shape.rank() >= 2) {  // else the call refuses it
+      const int last = shape.rank() - 1;
+      used.emplace(last > 1 ? shape[0] : 1,
+                   o.data_format == DataFormat::NLC ? shape[last] : shape[last > 1 ? 1 : 0]);
+    }
     run(x, [&] { instnorm::instance_norm(x.view, y.view(), o, kNames); });
     nb::object result = y.finish();
-    if (saved) result = nb::make_tuple(result, new_moments(*saved));
+    if (used) result = nb::make_tuple(result, used->finish(*saved));
     return result.release().ptr();
   });
 }

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "arrays.h"
@@ -53,7 +54,10 @@ constexpr Argument kSelf{"Moments", "self"};
 
 nb::object spread(nb::handle self, std::int64_t ddof, bool root) {
   const Moments m = read_moments(kSelf, self.ptr());
-  return numpy_array((root ? m.std(ddof) : m.var(ddof)).data(), {m.N, m.C});
+  const std::vector<double> values = root ? m.std(ddof) : m.var(ddof);
+  nb::object array = new_doubles({m.N, m.C});
+  fill(array, values.data(), values.size());
+  return array;
 }
 
 }  // namespace
@@ -78,20 +82,25 @@ Moments read_moments(const Argument& argument, PyObject* object) {
   return m;
 }
 
-nb::object new_moments(const Moments& m) {
+NewMoments::NewMoments(std::int64_t n, std::int64_t c) {
   // What its constructor would check is so.
   static PyObject* const make = nb::object(moments_type().attr("__new__")).release().ptr();
-  const Dims shape{m.N, m.C};
-  nb::object result = nb::borrow(make)(moments_type());
-  const std::vector<double>* const values[] = {&m.count, &m.mean, &m.m2};
+  object_ = nb::borrow(make)(moments_type());
   for (int i = 0; i < 3; ++i) {
-    const nb::object array = numpy_array(values[i]->data(), shape);
-    if (PyObject_SetAttr(result.ptr(), fields().names[i], array.ptr()) != 0) {
+    arrays_[i] = new_doubles({n, c});
+    if (PyObject_SetAttr(object_.ptr(), fields().names[i], arrays_[i].ptr()) != 0) {
       throw nb::python_error();
     }
   }
-  return result;
 }
+
+nb::object NewMoments::finish(const Moments& m) {
+  const std::vector<double>* const values[] = {&m.count, &m.mean, &m.m2};
+  for (int i = 0; i < 3; ++i) fill(arrays_[i], values[i]->data(), values[i]->size());
+  return std::move(object_);
+}
+
+nb::object new_moments(const Moments& m) { return NewMoments(m.N, m.C).finish(m); }
 
 void init_moments(nb::module_& module) {
   module.def(

@@ -128,12 +128,15 @@ nb::object new_numpy(const Array& like, View& view) {
   return nb::steal(made);
 }
 
-nb::object numpy_array(const double* values, const Dims& shape) {
+nb::object new_doubles(const Dims& shape) {
   PyObject* made = PyArray_SimpleNew(shape.rank(), shape.begin(), NPY_DOUBLE);
   if (made == nullptr) throw nb::python_error();
-  const auto bytes = static_cast<std::size_t>(shape.product()) * sizeof(double);
-  if (bytes > 0) std::memcpy(PyArray_DATA(reinterpret_cast<PyArrayObject*>(made)), values, bytes);
   return nb::steal(made);
+}
+
+void fill(const nb::object& doubles, const double* values, std::size_t size) {
+  void* data = PyArray_DATA(reinterpret_cast<PyArrayObject*>(doubles.ptr()));
+  if (size > 0) std::memcpy(data, values, size * sizeof(double));
 }
 
 }  // namespace instnorm::python

@@ -37,11 +37,12 @@ std::size_t mapped(std::size_t bytes) {
   return rounded(bytes, bytes < 2 * kHugePage ? std::size_t{4096} : kHugePage);
 }
 
+// Null without memory.
 void* map(std::size_t bytes) {
   // As much more as it takes to begin with a huge page; the rest goes back.
   const std::size_t all = bytes + kHugePage;
   void* start = ::mmap(nullptr, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (start == MAP_FAILED) throw std::bad_alloc();
+  if (start == MAP_FAILED) return nullptr;
   const std::size_t before =
       (kHugePage - reinterpret_cast<std::uintptr_t>(start) % kHugePage) % kHugePage;
   auto* data = static_cast<std::byte*>(start) + before;
@@ -151,7 +152,11 @@ void* take_memory(std::size_t bytes) {
   if (keeps_memory()) {
     if (void* data = kept().take(size)) return data;
   }
-  return map(size);
+  void* data = map(size);
+  // What is missing may be what nobody uses.
+  if (data == nullptr && release_memory() > 0) data = map(size);
+  if (data == nullptr) throw std::bad_alloc();
+  return data;
 }
 
 void give_memory(void* data, std::size_t bytes) noexcept {

@@ -22,6 +22,11 @@ void on_threads(int threads, std::int64_t n, const Body& body) {
     hwy::FlushStream();
     return;
   }
+  if (!can_start(threads)) {  // the same shares, one after the other
+    for (int t = 0; t < threads; ++t) body(n * t / threads, n * (t + 1) / threads);
+    hwy::FlushStream();
+    return;
+  }
   note_threads_used();
   std::exception_ptr thrown;
 #pragma omp parallel for schedule(static) num_threads(threads)

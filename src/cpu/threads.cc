@@ -10,6 +10,9 @@
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <mutex>
+#include <new>
 #include <stdexcept>
 #include <string>
 
@@ -65,6 +68,30 @@ void note_threads_used() {
   if (g_threads_used.exchange(true)) return;
   pthread_atfork(nullptr, nullptr,
                  [] { g_forked_after_use.store(true, std::memory_order_relaxed); });
+}
+
+bool can_start(int threads) {
+  thread_local int started = 1;
+  if (threads <= started) return true;
+  const std::unique_ptr<pthread_t[]> all(new (std::nothrow)
+                                             pthread_t[static_cast<std::size_t>(threads)]);
+  if (all == nullptr) return false;
+  std::mutex together;  // until it opens, all of them are there
+  const auto wait = [](void* gate) -> void* {
+    const std::lock_guard lock(*static_cast<std::mutex*>(gate));
+    return nullptr;
+  };
+  int count = 1;  // this one
+  {
+    const std::lock_guard lock(together);
+    while (count < threads &&
+           pthread_create(&all[static_cast<std::size_t>(count)], nullptr, wait, &together) == 0) {
+      ++count;
+    }
+  }
+  for (int i = 1; i < count; ++i) pthread_join(all[static_cast<std::size_t>(i)], nullptr);
+  if (count == threads) started = threads;
+  return count == threads;
 }
 
 }  // namespace cpu

@@ -10,4 +10,9 @@ int usable_threads();
 // To be called before the first parallel region.
 void note_threads_used();
 
+// Can a parallel region have so many threads? OpenMP's runtime does not return from one whose
+// threads the system does not start, for want of memory or by a limit: it ends the process. Seen by
+// starting them, at the first call of a thread for as many.
+bool can_start(int threads);
+
 }  // namespace instnorm::cpu
