@@ -12,7 +12,7 @@ BUILD  := build/$(PRESET)
 VENV   := .venv/bin
 SOURCES = $(shell git ls-files '*.h' '*.cc')
 
-.PHONY: help demo test bench sanitize asan tsan coverage fuzz format check-format lint clang-tidy reproducible clean
+.PHONY: help demo test bench sanitize asan tsan coverage fuzz format check-format lint clang-tidy analyze reproducible clean
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo 'make fuzz     run the fuzzers, SECONDS_EACH=60; 0 is their corpora alone (installs clang 19)'
 	@echo 'make format   format the C++ sources'
 	@echo 'make lint     check the format and run clang-tidy (installs clang-tidy 19)'
+	@echo 'make analyze  compile with the analyzer of GCC (-fanalyzer)'
 	@echo 'make reproducible  build the wheel twice, in different folders, and compare the bytes'
 	@echo 'make clean    remove build/, demo-output/ and .venv/'
 	@echo
@@ -130,6 +131,10 @@ clang-tidy:
 	scripts/install_deps.sh ci
 	cmake --preset lint
 	scripts/clang_tidy.sh build/lint $(JOBS)
+
+analyze:
+	scripts/install_deps.sh build
+	scripts/analyze.sh $(JOBS)
 
 reproducible: .venv/test.stamp
 	scripts/install_deps.sh test

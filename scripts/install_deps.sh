@@ -12,7 +12,8 @@ case "${1:-build}" in
 esac
 
 have() { command -v "$1" >/dev/null 2>&1; }
-installed() { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+# Once for each architecture that has it (scripts/test_aarch64.sh adds one).
+installed() { [[ " $(dpkg-query -W -f='${db:Status-Status} ' "$1" 2>/dev/null) " == *" installed "* ]]; }
 cmake_is_enough() {
   have cmake && [ "$(printf '%s\n' 3.22 "$(cmake --version | sed -n '1s/[^0-9]*//p')" | sort -V | head -n 1)" = 3.22 ]
 }

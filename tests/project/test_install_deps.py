@@ -51,8 +51,11 @@ def packages_of(call):
     return {word for word in call.split() if not word.startswith("-")} - {"apt-get", "install"}
 
 
+@pytest.mark.parametrize("status", ["installed", "installed installed ", "not-installed installed "])
 @pytest.mark.parametrize("level", ["build", "test"])
-def test_does_nothing_where_all_is_there(machine, level):
+def test_does_nothing_where_all_is_there(machine, level, status):
+    """A package may be there for several architectures."""
+    machine.has("dpkg-query", f"printf '{status}'")
     done = machine.run(level)
     assert (done.returncode, done.stdout, done.stderr, machine.calls()) == (0, "", "", [])
 
@@ -67,6 +70,12 @@ def test_installs_what_is_missing_and_says_so(machine):
     assert update.startswith("apt-get update")
     assert packages_of(install) == {"libhwy-dev", "cmake", "ninja-build"}
     assert "installing" in done.stdout and "libhwy-dev" in done.stdout
+
+
+def test_a_package_that_was_removed_is_missing(machine):
+    machine.has("dpkg-query", 'case "$*" in *libhwy-dev*) printf "not-installed ";; *) printf "installed ";; esac')
+    assert machine.run("build").returncode == 0
+    assert packages_of(machine.calls()[1]) == {"libhwy-dev"}
 
 
 def test_a_python_without_pip_gets_one(machine):
