@@ -1,14 +1,18 @@
 // Memory of large results is kept for the next one, within a bound, and given back on demand.
 #include <gtest/gtest.h>
+#include <instnorm/functional.h>
 #include <instnorm/runtime.h>
 #include <instnorm/tensor.h>
+#include <pthread.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <new>
 #include <thread>
 #include <vector>
 
+#include "cpu/threads.h"
 #include "memory.h"
 
 namespace instnorm::test {
@@ -89,6 +93,61 @@ TEST_F(KeptMemory, MayBeFreedByAnotherThread) {
   }
   for (std::thread& t : threads) t.join();
   EXPECT_GE(release_memory(), 0);
+}
+
+constexpr std::int64_t kMoreThanThereIs = std::int64_t{1} << 59;  // beyond any address
+
+TEST_F(KeptMemory, GoesBeforeThereIsTooLittle) {
+  {
+    const Tensor t = of_bytes(8 * kMegabyte);
+  }
+  EXPECT_THROW(of_bytes(kMoreThanThereIs), std::bad_alloc);
+  EXPECT_EQ(release_memory(), 0);
+}
+
+TEST_F(KeptMemory, TooLittleWithNothingKept) {
+  EXPECT_THROW(of_bytes(kMoreThanThereIs), std::bad_alloc);
+}
+
+// Threads of which each wants more stack than there is cannot be started.
+class NoThreads {
+ public:
+  NoThreads() {
+    pthread_attr_t attributes;
+    pthread_getattr_default_np(&before_);
+    pthread_getattr_default_np(&attributes);
+    pthread_attr_setstacksize(&attributes, static_cast<std::size_t>(kMoreThanThereIs));
+    pthread_setattr_default_np(&attributes);
+    pthread_attr_destroy(&attributes);
+  }
+  NoThreads(const NoThreads&) = delete;
+  NoThreads& operator=(const NoThreads&) = delete;
+  ~NoThreads() {
+    pthread_setattr_default_np(&before_);
+    pthread_attr_destroy(&before_);
+  }
+
+ private:
+  pthread_attr_t before_;
+};
+
+TEST(TooLittleMemory, ForThreadsIsTheWorkOfOne) {
+  const int threads = get_num_threads();
+  Tensor x({4, 8, 8192}, DType::float32), alone(x.shape(), DType::float32),
+      without(x.shape(), DType::float32);
+  for (std::int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = static_cast<float>(i % 97);
+  set_num_threads(1);
+  instance_norm(x, alone, {});
+  set_num_threads(3);
+  {
+    const NoThreads none;
+    EXPECT_FALSE(cpu::can_start(3));
+    instance_norm(x, without, {});
+  }
+  EXPECT_TRUE(cpu::can_start(3));
+  set_num_threads(threads);
+  const auto bytes = static_cast<std::size_t>(x.numel()) * sizeof(float);
+  EXPECT_EQ(std::memcmp(alone.data(), without.data(), bytes), 0);
 }
 
 }  // namespace
