@@ -141,11 +141,11 @@ struct Extras {
   // What the slope at z changes by where z does by 1 + |z|, in whose units z is rounded: in the
   // tails of an activation much more than the slope. And exp is 0 where that is below the smallest
   // normal number of float, 2^-102 in units of float's roundings.
-  long double steepness(long double z) const {
+  long double steepness(long double z, long double size_of_z) const {
     if (activation == Activation::none) return 0;
     constexpr long double kStep = 1e-6L, kLost = 0x1p-102L;
     const long double moved = slope(activation, z + kStep) - slope(activation, z - kStep);
-    return (std::fabs(moved) / (2 * kStep) + kLost) * (1 + std::fabs(z));
+    return (std::fabs(moved) / (2 * kStep) + kLost) * (1 + size_of_z);
   }
 
   Gradients gradients(const std::vector<double>& x, const std::vector<double>& g,
@@ -165,9 +165,15 @@ struct Extras {
       const auto h = [&](std::size_t i) {
         return static_cast<long double>(g[i]) * slope(activation, z(i));
       };
+      // The saved mean is a double, off by up to 2^-53 |mean|: xhat and z are off by rstd times
+      // that.
+      const bool saved_mean = any_values && by == NormalisedBy::own;
+      const auto size_of_z = [&](std::size_t i) {
+        return std::fabs(z(i)) + (saved_mean ? std::fabs(weight * rstd * row.mean) : 0);
+      };
       const auto size_of_h = [&](std::size_t i) {
-        return std::fabs(h(i)) +
-               (any_values ? std::fabs(static_cast<long double>(g[i])) * steepness(z(i)) : 0);
+        const auto of_g = std::fabs(static_cast<long double>(g[i]));
+        return std::fabs(h(i)) + (any_values ? of_g * steepness(z(i), size_of_z(i)) : 0);
       };
       long double sum = 0, product = 0, squares = 0;
       for (std::size_t i = at; i < end; ++i) {
@@ -184,10 +190,9 @@ struct Extras {
         const long double through_statistics =
             by == NormalisedBy::own ? (sum + xhat(i) * product) / row.count : 0;
         r.input[i] = weight * rstd * (h(i) - through_statistics);
-        if (!any_values || by != NormalisedBy::own) continue;
-        // The saved mean is a double, off by up to 2^-53 |mean|: xhat and product are then off by
-        // rstd and rstd * sum times that. Of two values that are nearly equal it is most of the
-        // error.
+        if (!saved_mean) continue;
+        // product is off by rstd * sum times that. Of two values that are nearly equal it is most
+        // of the error.
         const long double of_mean = weight * rstd * rstd * row.mean *
                                     (std::fabs(product) + std::fabs(xhat(i) * sum)) / row.count;
         r.largest_term = std::max(r.largest_term, static_cast<double>(std::fabs(of_mean)));
@@ -196,7 +201,6 @@ struct Extras {
       r.bias.push_back(sum);
       r.size.push_back(std::sqrt(squares) + std::fabs(sum) + std::fabs(product));
       // And so is the product, of the weight's gradient.
-      const bool saved_mean = any_values && by == NormalisedBy::own;
       r.size_of_weight.push_back(r.size.back() +
                                  (saved_mean ? std::fabs(rstd * row.mean * sum) : 0));
     });
