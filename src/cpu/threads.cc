@@ -72,6 +72,7 @@ void note_threads_used() {
 
 bool can_start(int threads) {
   thread_local int started = 1;
+  threads = std::min(threads, omp_get_thread_limit());  // the region has no more
   if (threads <= started) return true;
   const std::unique_ptr<pthread_t[]> all(new (std::nothrow)
                                              pthread_t[static_cast<std::size_t>(threads)]);
