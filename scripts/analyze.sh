@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 build=build/analyze
 
 # GCC 12 says of itself that the analyzer is for C, and knows nothing of file descriptors, as GCC 13 does. Three of its
-# warnings were looked at one by one in these sources, and were wrong each time:
+# warnings were looked at by kind and by sample in these sources, and were wrong each time:
 off=(
   # an object that a function returns, which is made where its caller wants it; bytes that memcpy has written
   use-of-uninitialized-value
