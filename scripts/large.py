@@ -48,13 +48,15 @@ def elements():
     row = np.where(np.arange(shape[2]) % 2 == 0, 5, 1).astype(np.float16)
     row[-1] = 3  # an odd number: the mean is 3 and the variance just under 4
     out[:] = row
+    wanted = np.where(row > 3, 1, -1).astype(np.float16)
+    wanted[-1] = 0
 
     def call():
         instnorm.instance_norm(out, eps=0.0, out=out)
 
     def right():
-        return all((out[n, c, :-1] == row[:-1] - 3 - np.sign(row[:-1] - 3)).all() and out[n, c, -1] == 0
-                   for n in range(shape[0]) for c in range(shape[1]))
+        # As integers, which NumPy compares six times as fast as float16.
+        return all((instance.view(np.uint16) == wanted.view(np.uint16)).all() for instance in out)
 
     return f"{shape} float16 in place, {np.prod(shape) / 2**31:.3f} * 2^31 elements", call, right
 

@@ -118,6 +118,19 @@ TEST(PlanTest, OverlapsRowsThatAreLongEnough) {
   EXPECT_FALSE(plan_of(DType::float32, {1, 1, 10'000'000}, 2).overlap);
 }
 
+TEST(PlanTest, TilesStayInTheFirstCacheOrTheSecond) {
+  EXPECT_EQ(plan_of(DType::float32, {10, 100, 128}, 1).tile_rows, 32);
+  EXPECT_EQ(plan_of(DType::float32, {10, 10, 1024}, 1).tile_rows, 4);
+  EXPECT_EQ(plan_of(DType::float32, {10, 10, 100'000}, 1).tile_rows, 1);
+  EXPECT_EQ(plan_of(DType::float32, {1, 1, 128}, 1).tile_rows, 1);
+  // Streamed, and overlapped or not.
+  EXPECT_EQ(plan_of(DType::float32, {1000, 100, 1024}, 1).tile_rows, 16);
+  EXPECT_EQ(plan_of(DType::float32, {1000, 100, 256}, 1).tile_rows, 16);
+  EXPECT_EQ(plan_of(DType::float32, {1000, 100, 2}, 1).tile_rows, kTileRows);
+  EXPECT_EQ(plan_of(DType::float32, {10, 10, 1024}, 1, false, Pattern::channels_last).tile_rows,
+            kTileRows);
+}
+
 TEST(PlanTest, TakesChannelsLastAsColumns) {
   for (const std::int64_t C : {2, 3, 64, 1000}) {
     EXPECT_TRUE(plan_of(DType::float32, {4, C, 100}, 2, false, Pattern::channels_last).columns);

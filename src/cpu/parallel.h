@@ -17,13 +17,8 @@ namespace instnorm::cpu {
 // thread does next: without a fence, streaming stores are not.
 template <class Body>
 void on_threads(int threads, std::int64_t n, const Body& body) {
-  if (threads <= 1) {
+  if (threads <= 1 || !can_start(threads)) {
     body(std::int64_t{0}, n);
-    hwy::FlushStream();
-    return;
-  }
-  if (!can_start(threads)) {  // the same shares, one after the other
-    for (int t = 0; t < threads; ++t) body(n * t / threads, n * (t + 1) / threads);
     hwy::FlushStream();
     return;
   }

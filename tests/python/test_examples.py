@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from address_space import reads_proc
+from address_space import run as run_limited
 
 import instnorm
 
@@ -91,12 +93,10 @@ def test_larger_than_memory_refuses_what_it_cannot_read(tmp_path):
 
 
 LIMITED = """
-import re, resource, runpy, sys
+import runpy, sys
 import numpy as np, instnorm
 instnorm.instance_norm(np.ones((1, 2, 9)), moments=instnorm.moments(np.ones((1, 2, 9))))
-used = int(re.search(r"VmSize:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) * 1024
-limit = used + 20 * 2**20
-resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+limit(20)
 try:
     np.load("x.npy")
     sys.exit("the limit does not bite")
@@ -107,17 +107,13 @@ runpy.run_path(EXAMPLE, run_name="__main__")
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@reads_proc
 def test_larger_than_memory_needs_little(tmp_path):
     """With 20 MiB for a file of 32: chunks of one, and what Python takes beside."""
     x = np.random.default_rng(0).standard_normal((1, 1, 2**23), np.float32)
     np.save(tmp_path / "x.npy", x)
     script = f"EXAMPLE = {str(EXAMPLES / 'larger_than_memory.py')!r}\n" + LIMITED
-    environment = {**os.environ, "INSTNORM_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False, env=environment
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_limited(script, tmp_path, INSTNORM_NUM_THREADS="1")
     expected = instnorm.instance_norm(x)
     # Pieces of whole blocks: the moments differ by roundings of double.
     assert np.abs(np.load(tmp_path / "y.npy") - expected).max() <= 2.0**-21

@@ -6,24 +6,13 @@ each time until the call passes.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
+from address_space import reads_proc, run
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+pytestmark = reads_proc
 
 PROLOGUE = """
-import re, resource
 import numpy as np, instnorm
-
-def limit(megabytes):
-    used = int(re.search(r"VmSize:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) << 10
-    resource.setrlimit(resource.RLIMIT_AS, (used + (megabytes << 20), resource.RLIM_INFINITY))
-
-def unlimited():
-    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 def sweep(call, right, unchanged=lambda: True, step=8):
     '''How often the call had too little memory.'''
@@ -105,18 +94,11 @@ PROGRAMS = {
 }
 
 
-def run(program: str, **environment: str) -> str:
-    done = subprocess.run([sys.executable, "-c", PROLOGUE + program], capture_output=True, text=True, timeout=120,
-                          env={**os.environ, **environment}, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.strip()
-
-
 @pytest.mark.parametrize("keep", ["0", "512"], ids=["memory of NumPy", "memory that is kept"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_too_little_memory(name, keep):
     program = "\n".join(line[8:] for line in PROGRAMS[name].splitlines()) + "\nprint(failures)"
-    assert int(run(program, INSTNORM_NUM_THREADS="1", INSTNORM_KEEP_MEMORY=keep)) >= 2
+    assert int(run(PROLOGUE + program, INSTNORM_NUM_THREADS="1", INSTNORM_KEEP_MEMORY=keep)) >= 2
 
 
 def test_what_is_kept_is_given_back_first():
@@ -132,7 +114,7 @@ try:
 except MemoryError:
     print("as it should be")
 """
-    assert run(program, INSTNORM_NUM_THREADS="1") == "as it should be"
+    assert run(PROLOGUE + program, INSTNORM_NUM_THREADS="1") == "as it should be"
 
 
 @pytest.mark.parametrize("threads", ["2", "64"])
@@ -147,4 +129,4 @@ y = np.zeros_like(values)
 instnorm.instance_norm(values, out=y)  # with threads
 print((y == wanted).all() and abs(y.mean()) < 1e-3 and y.any())
 """
-    assert run(program, INSTNORM_NUM_THREADS=threads) == "True"
+    assert run(PROLOGUE + program, INSTNORM_NUM_THREADS=threads) == "True"

@@ -5,26 +5,14 @@ What the kernels make is large, so its memory is ours: PyTorch's own is a Runtim
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from address_space import reads_proc, run
 
-import pytest
-
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+pytestmark = reads_proc
 
 PROLOGUE = """
-import re, resource
 import instnorm, instnorm.torch as it, torch
 from instnorm.torch import functional as F
 torch.set_num_threads(1)
-
-def limit(megabytes):
-    used = int(re.search(r"VmSize:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) << 10
-    resource.setrlimit(resource.RLIMIT_AS, (used + (megabytes << 20), resource.RLIM_INFINITY))
-
-def unlimited():
-    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 def near(a, b):  # torch.testing imports half of PyTorch
     return torch.allclose(a, b, rtol=1e-4, atol=1e-4)
@@ -101,6 +89,4 @@ assert near(layer(x).detach(), wanted)
 
 def test_too_little_memory() -> None:
     program = PROLOGUE + "".join(f"{BEFORE_EACH}\nprint({name!r}){text}" for name, text in PROGRAMS.items())
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120,
-                          env={**os.environ, "INSTNORM_NUM_THREADS": "1", "INSTNORM_KEEP_MEMORY": ""}, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run(program, INSTNORM_NUM_THREADS="1", INSTNORM_KEEP_MEMORY="")
