@@ -18,6 +18,18 @@ class _Missing:
         pytest.skip(f"needs the package {self._name}")
 
 
+def pytorchs_layer(*args: Any, bias: bool = True, **options: Any) -> Any:
+    """torch.nn.InstanceNorm1d; the argument bias of that is younger than the oldest PyTorch that is supported."""
+    torch = optional("torch")
+    try:
+        return torch.nn.InstanceNorm1d(*args, bias=bias, **options)
+    except TypeError:
+        layer = torch.nn.InstanceNorm1d(*args, **options)
+        if not bias:
+            layer.register_parameter("bias", None)
+        return layer
+
+
 def optional(name: str) -> Any:
     try:
         return importlib.import_module(name)

@@ -10,6 +10,7 @@ import itertools
 import subprocess
 
 import pytest
+from optional import pytorchs_layer
 
 torch = pytest.importorskip("torch")
 safetensors_torch = pytest.importorskip("safetensors.torch")
@@ -46,7 +47,7 @@ def succeed(result):
 def make(layer, dtype, seed=0):
     """A layer of PyTorch's whose state is all but the default."""
     affine, bias, track = layer
-    module = torch.nn.InstanceNorm1d(
+    module = pytorchs_layer(
         C, EPS, MOMENTUM, affine=affine, track_running_stats=track, dtype=dtype, bias=bias
     )
     generator = torch.Generator().manual_seed(seed)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import multiprocessing
 import os
+import pathlib
 import subprocess
 import sys
 import textwrap
@@ -127,6 +129,9 @@ def test_a_fork_does_not_hang(first, use):
 @needs_torch
 @pytest.mark.parametrize("order", ["torch, instnorm", "instnorm, torch"])
 def test_one_openmp_runtime_beside_pytorch(order):
+    folder = pathlib.Path(importlib.util.find_spec("torch").origin).parent / "lib"
+    if order == "instnorm, torch" and list(folder.glob("libgomp-*")):
+        pytest.skip("this PyTorch's wheel has given its libgomp a name of its own: whoever is first must be PyTorch")
     program = f"""
         import numpy as np
         import {order}
