@@ -11,9 +11,8 @@
 #include <charconv>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <filesystem>
+#include <memory>
 #include <new>
 #include <stdexcept>
 #include <string_view>
@@ -26,7 +25,7 @@ namespace instnorm {
 struct UnfinishedFile {
   std::atomic<bool> taken{true};
   std::atomic<char*> path{nullptr};
-  std::atomic<char*> removed{nullptr};  // done with, where free() is not allowed
+  std::atomic<char*> removed{nullptr};  // done with, where no memory may be freed
   UnfinishedFile* next = nullptr;
 };
 
@@ -37,27 +36,23 @@ static_assert(std::atomic<char*>::is_always_lock_free && std::atomic<bool>::is_a
 std::atomic<UnfinishedFile*> unfinished_files{nullptr};
 
 UnfinishedFile* enlist(const std::string& path) {
-  char* copy = strdup(path.c_str());
-  if (copy == nullptr) throw std::bad_alloc();
+  auto copy = std::make_unique<char[]>(path.size() + 1);
+  path.copy(copy.get(), path.size());
   UnfinishedFile* slot = unfinished_files.load();
   while (slot != nullptr && slot->taken.exchange(true)) slot = slot->next;
   if (slot == nullptr) {
-    slot = new (std::nothrow) UnfinishedFile;
-    if (slot == nullptr) {
-      std::free(copy);
-      throw std::bad_alloc();
-    }
+    slot = std::make_unique<UnfinishedFile>().release();
     slot->next = unfinished_files.load();
     while (!unfinished_files.compare_exchange_weak(slot->next, slot)) {
     }
   }
-  slot->path.store(copy);
+  slot->path.store(copy.release());
   return slot;
 }
 
 void strike_off(UnfinishedFile* slot) noexcept {
-  std::free(slot->path.exchange(nullptr));
-  std::free(slot->removed.exchange(nullptr));
+  const std::unique_ptr<char[]> path(slot->path.exchange(nullptr));
+  const std::unique_ptr<char[]> removed(slot->removed.exchange(nullptr));
   slot->taken.store(false);
 }
 
@@ -83,13 +78,13 @@ std::string temporary_name() {
   // Weyl steps of the golden ratio keep calls of one clock tick apart.
   const std::uint64_t unique = ticks + counter.fetch_add(1) * 0x9e3779b97f4a7c15u;
   char name[64];
-  std::snprintf(name, sizeof name, ".instnorm-%ld-%016llx.tmp", static_cast<long>(::getpid()),
-                static_cast<unsigned long long>(unique));
+  (void)std::snprintf(name, sizeof name, ".instnorm-%ld-%016llx.tmp", static_cast<long>(::getpid()),
+                      static_cast<unsigned long long>(unique));
   return name;
 }
 
 int fsync_retrying(int fd) {
-  int result;
+  int result = 0;
   do {
     result = ::fsync(fd);
   } while (result != 0 && errno == EINTR);
@@ -122,7 +117,7 @@ AtomicFile::AtomicFile(const std::string& path, bool replace)
     return;
   }
   find_target();
-  struct stat existing;
+  struct stat existing{};
   if (::stat(target_.c_str(), &existing) != 0) {
     if (errno != ENOENT) fail(errno);
   } else if (S_ISCHR(existing.st_mode) || S_ISFIFO(existing.st_mode)) {

@@ -99,7 +99,7 @@ std::string MaskShapes::str() const { return none.str() + ", " + one.str() + " o
 MaskShapes mask_shapes(const Dims& shape, int n_axis, int c_axis) {
   constexpr std::int64_t kNoAxis = -1;
   const auto with_channels = [&](std::int64_t channels) {
-    std::array<std::int64_t, kMaxRank> extent;
+    std::array<std::int64_t, kMaxRank> extent{};
     std::size_t rank = 0;
     extent[rank++] = n_axis == 0 ? shape[0] : 1;
     for (int i = n_axis + 1; i < shape.rank(); ++i) {
@@ -154,10 +154,11 @@ std::byte* Border::bytes(const char* arg, const ConstView& v) const {
   if (v.data == nullptr && v.shape.product() > 0) {
     fail(std::string(arg) + " has shape " + v.shape.str() + " but no data");
   }
-  // Only what the caller gave as mutable is ever written. An empty operand may have no address, and
-  // is still defined.
+  // An empty operand may have no address, and is still defined.
   static std::byte nothing;
-  return v.data ? const_cast<std::byte*>(static_cast<const std::byte*>(v.data)) : &nothing;
+  if (v.data == nullptr) return &nothing;
+  const auto* data = static_cast<const std::byte*>(v.data);
+  return const_cast<std::byte*>(data);  // NOLINT(*-const-cast): only mutable views are written
 }
 
 void Border::rows(const ConstView& v, int n_axis, int c_axis, Rows& r) const {

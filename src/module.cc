@@ -1,6 +1,7 @@
 #include <instnorm/module.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <stdexcept>
 #include <utility>
@@ -12,6 +13,18 @@
 #include "safetensors.h"
 
 namespace instnorm {
+
+// Those of a module, const or not, whether they exist or not.
+struct NamedTensors {
+  template <class Module>
+  static auto of(Module& m) {
+    return std::array{std::pair{"weight", &m.weight_}, std::pair{"bias", &m.bias_},
+                      std::pair{"running_mean", &m.running_mean_},
+                      std::pair{"running_var", &m.running_var_},
+                      std::pair{"num_batches_tracked", &m.num_batches_tracked_}};
+  }
+};
+
 namespace {
 
 void fill(Tensor& tensor, double value) {
@@ -164,13 +177,7 @@ void InstanceNorm1d::reset_running_stats() {
 
 std::map<std::string, View> InstanceNorm1d::state() {
   std::map<std::string, View> result;
-  const std::pair<const char*, Tensor*> tensors[] = {
-      {"weight", &weight_},
-      {"bias", &bias_},
-      {"running_mean", &running_mean_},
-      {"running_var", &running_var_},
-      {"num_batches_tracked", &num_batches_tracked_}};
-  for (const auto& [key, tensor] : tensors) {
+  for (const auto& [key, tensor] : NamedTensors::of(*this)) {
     if (tensor->defined()) result[key] = tensor->view();
   }
   return result;
@@ -178,8 +185,9 @@ std::map<std::string, View> InstanceNorm1d::state() {
 
 void InstanceNorm1d::save(const std::string& path) const {
   StoredTensors stored;
-  // state() is not const because its views are mutable; here they are only read.
-  for (const auto& [key, view] : const_cast<InstanceNorm1d*>(this)->state()) {
+  for (const auto& [key, tensor] : NamedTensors::of(*this)) {
+    if (!tensor->defined()) continue;
+    const ConstView view = tensor->view();
     const auto* data = static_cast<const std::byte*>(view.data);
     stored[key] = {safetensors_word(view.dtype),
                    {view.shape.begin(), view.shape.end()},

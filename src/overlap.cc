@@ -18,7 +18,7 @@ struct Term {
 };
 
 struct Terms {
-  std::array<Term, 2 * kMaxRank> term;
+  Term term[2 * kMaxRank];  // the first `count`
   int count = 0;
 
   // Returns the shift that makes a negative stride positive.
@@ -35,7 +35,7 @@ struct Terms {
       high -= low;
       low = 0;
     }
-    term[static_cast<std::size_t>(count++)] = {stride, low, high};
+    term[count++] = {stride, low, high};
     return shift;
   }
 };
@@ -63,11 +63,10 @@ bool reachable(const Term* term, int count, std::int64_t low, std::int64_t high,
 }
 
 bool reachable(Terms& terms, std::int64_t low, std::int64_t high) {
-  const auto begin = terms.term.begin();
-  std::sort(begin, begin + terms.count,
+  std::sort(terms.term, terms.term + terms.count,
             [](const Term& a, const Term& b) { return a.stride > b.stride; });
   int patience = kPatience;
-  return reachable(terms.term.data(), terms.count, low, high, patience);
+  return reachable(terms.term, terms.count, low, high, patience);
 }
 
 bool empty(const ConstView& v) { return v.shape.product() == 0; }

@@ -5,7 +5,6 @@
 #include <instnorm/functional.h>
 #include <instnorm/tensor.h>
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -25,7 +24,7 @@ struct Rows {
   std::byte* data = nullptr;
   std::int64_t stride_n = 0, stride_c = 0;
   int inner = 1;
-  std::array<std::int64_t, kMaxRank> extent, stride;  // the first `inner`, outermost first
+  std::int64_t extent[kMaxRank], stride[kMaxRank];  // the first `inner`, outermost first
 
   bool defined() const { return data != nullptr; }
   std::byte* row(std::int64_t n, std::int64_t c) const {
@@ -53,12 +52,12 @@ struct Lengths {
   bool defined() const { return data != nullptr; }
   std::int64_t at(std::int64_t n) const {
     const std::byte* p = data + n * stride;
-    std::int32_t narrow_value;
-    std::int64_t wide_value;
     if (wide) {
+      std::int64_t wide_value = 0;
       std::memcpy(&wide_value, p, sizeof wide_value);
       return wide_value;
     }
+    std::int32_t narrow_value = 0;
     std::memcpy(&narrow_value, p, sizeof narrow_value);
     return narrow_value;
   }

@@ -132,7 +132,7 @@ std::optional<DType> dtype_of_safetensors(std::string_view word) {
 
 SafetensorsReader::SafetensorsReader(const std::string& path) : path_(path) {
   File file(path);
-  struct stat status;
+  struct stat status{};
   if (::fstat(file.get(), &status) != 0) unreadable(path, errno);
   if (S_ISDIR(status.st_mode)) unreadable(path, EISDIR);
   if (!S_ISREG(status.st_mode)) {

@@ -58,6 +58,8 @@ class INSTNORM_API InstanceNorm1d {
   void load(const std::string& path);
 
  private:
+  friend struct NamedTensors;
+
   InstanceNorm1dOptions options_;
   bool training_ = true;
   Tensor weight_, bias_, running_mean_, running_var_, num_batches_tracked_;

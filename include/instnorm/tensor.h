@@ -4,7 +4,6 @@
 #include <instnorm/export.h>
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
@@ -69,16 +68,16 @@ inline constexpr int kMaxRank = 8;
 // Extents or strides of a view: up to kMaxRank numbers, without an allocation.
 class Dims {
  public:
-  Dims() {}  // NOLINT: with "= default", {} would clear the array first
+  Dims() {}  // with "= default", {} would clear the array first
   Dims(std::initializer_list<std::int64_t> dims) : Dims(dims.begin(), dims.size()) {}
   // Throws std::invalid_argument if rank > kMaxRank.
   INSTNORM_API Dims(const std::int64_t* dims, std::size_t rank);
 
   int rank() const { return rank_; }
-  std::int64_t operator[](int i) const { return dims_[static_cast<std::size_t>(i)]; }
-  std::int64_t& operator[](int i) { return dims_[static_cast<std::size_t>(i)]; }
-  const std::int64_t* begin() const { return dims_.data(); }
-  const std::int64_t* end() const { return dims_.data() + rank_; }
+  std::int64_t operator[](int i) const { return dims_[i]; }
+  std::int64_t& operator[](int i) { return dims_[i]; }
+  const std::int64_t* begin() const { return dims_; }
+  const std::int64_t* end() const { return dims_ + rank_; }
   bool operator==(const Dims& other) const {
     if (rank_ != other.rank_) return false;
     for (int i = 0; i < rank_; ++i) {
@@ -95,7 +94,7 @@ class Dims {
   INSTNORM_API std::string str() const;  // "(20, 100, 40)", "(3,)", "()"
 
  private:
-  std::array<std::int64_t, kMaxRank> dims_;  // those behind the rank mean nothing
+  std::int64_t dims_[kMaxRank];  // those behind the rank mean nothing
   int rank_ = 0;
 };
 

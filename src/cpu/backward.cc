@@ -208,10 +208,10 @@ class ShortRows {
   }
 
   const Call& call_;
-  Tile tile_;
-  In x_, g_, h_;
-  Out dx_;
-  bool arguments_fit_;
+  Tile tile_{};
+  In x_{}, g_{}, h_{};
+  Out dx_{};
+  bool arguments_fit_ = false;
   Rows rows_;
   Gradient gradient_;
   TileBuffer x_buffer_, g_buffer_, dx_buffer_;

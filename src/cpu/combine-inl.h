@@ -86,11 +86,12 @@ HWY_INLINE void Combine(D d, T* y, size_t n, bool stream, const Value& value) {
 template <bool kStream, class D, class T, class Value>
 class CombineBeside {
  public:
-  HWY_INLINE CombineBeside(T* y, size_t n, const Value& value) : y_(y), n_(n), value_(value) {
-    const size_t before = (kLineBytes - reinterpret_cast<uintptr_t>(y) % kLineBytes) % kLineBytes;
-    first_ = std::min(n, before / sizeof(T));
-    end_ = kStream ? first_ + (n - first_) / kPerLine * kPerLine : n;
-  }
+  HWY_INLINE CombineBeside(T* y, size_t n, const Value& value)
+      : y_(y),
+        n_(n),
+        first_(std::min(n, BytesBeforeLine(y) / sizeof(T))),
+        end_(kStream ? first_ + (n - first_) / kPerLine * kPerLine : n),
+        value_(value) {}
 
   HWY_INLINE void Begin() const { Parts(0, first_); }
   HWY_INLINE void Step(size_t i) const {
@@ -107,6 +108,9 @@ class CombineBeside {
  private:
   static constexpr size_t kPerLine = kLineBytes / sizeof(T);
 
+  static HWY_INLINE size_t BytesBeforeLine(const T* y) {
+    return (kLineBytes - reinterpret_cast<uintptr_t>(y) % kLineBytes) % kLineBytes;
+  }
   HWY_INLINE void Put(size_t i) const {
     if constexpr (kStream) {
       StreamAs(D(), value_(Whole<D>(), i), y_ + i);

@@ -166,9 +166,9 @@ class ShortRows {
   }
 
   const Call& call_;
-  Tile tile_;
-  In x_;
-  Out y_;
+  Tile tile_{};
+  In x_{};
+  Out y_{};
   Rows rows_;
   TileBuffer x_buffer_, y_buffer_;
 };

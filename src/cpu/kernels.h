@@ -149,7 +149,7 @@ struct ColumnKernels {
 // rows whose values or sums leave the range of float (float64: scaled, for those that leave the
 // range of double).
 struct DtypeKernels {
-  Kernels common, wide;
+  Kernels common{}, wide{};
   ColumnKernels columns;
 };
 

@@ -12,6 +12,7 @@ namespace instnorm::cpu {
 
 // One byte for each element of a block: 1 where the value is there.
 struct Presence {
+  Presence() {}  // leaves the bytes as they are, also for {}
   std::uint8_t there[kBlockBytes / 4];
 };
 

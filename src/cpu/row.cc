@@ -50,7 +50,7 @@ void parameters_of(const Problem& p, const Param& param, Row row, std::int64_t c
     std::fill_n(out, count, otherwise);
   } else if (param.dtype == DType::float32) {
     each_parameter(p, param, row, count, offset, out, [](const std::byte* at) {
-      float value;
+      float value = 0.0f;
       std::memcpy(&value, at, sizeof value);
       return static_cast<double>(value);
     });

@@ -139,6 +139,7 @@ inline void zero_tails(const Problem& p, const Tile& tile) {
 template <class T>
 class PerRow {
  public:
+  PerRow() {}
   T* data() { return reinterpret_cast<T*>(bytes_); }
   T& operator[](std::int64_t i) { return data()[i]; }
 

@@ -19,6 +19,7 @@ struct Tile {
 };
 
 struct TileBuffer {
+  TileBuffer() {}  // leaves the bytes as they are, also for {}
   alignas(64) std::byte bytes[kBlockBytes];
 };
 
