@@ -17,7 +17,7 @@
 namespace instnorm::python {
 
 struct Parameter {
-  const char* name;
+  const char* name = nullptr;
   const char* dtypes = Argument{}.dtypes;  // if it is an array
   PyObject* interned = nullptr;
 };

@@ -61,7 +61,7 @@ ArrayType classify(const Argument& argument, PyObject* object) {
 // handful of them, and one that makes more goes without the cache for the rest.
 ArrayType type_of(const Argument& argument, PyObject* object) {
   struct Known {
-    PyTypeObject* type;
+    PyTypeObject* type = nullptr;
     ArrayType facts;
   };
   static std::array<Known, 32> known;

@@ -62,6 +62,7 @@ class NewArray {
  public:
   // `argument` is the one whose framework it takes, for messages.
   NewArray(const Argument& argument, const Array& like);
+  ~NewArray() = default;
   NewArray(const NewArray&) = delete;
   NewArray& operator=(const NewArray&) = delete;
 

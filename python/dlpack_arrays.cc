@@ -52,8 +52,11 @@ bool on_host(const dlpack::Device& device) {
 
 // Raises what a framework said, on one line: PyTorch adds a C++ stack trace.
 [[noreturn]] void fail_reading(const Argument& argument, PyObject* object) {
-  const nb::python_error error;
-  if (!error.matches(PyExc_Exception) || error.matches(PyExc_MemoryError)) throw error;
+  nb::python_error error;
+  if (!error.matches(PyExc_Exception) || error.matches(PyExc_MemoryError)) {
+    error.restore();
+    throw nb::python_error();
+  }
   const nb::handle array(object);
   if (nb::hasattr(array, "device") && text(array.attr("device")).substr(0, 3) != "cpu") {
     fail_device(argument, object);
@@ -107,7 +110,9 @@ M* export_memory(const std::shared_ptr<Tensor>& memory) {
                     &out->strides[0],
                     0};
   managed.context = out.get();
-  managed.deleter = [](M* self) { delete static_cast<Export<M>*>(self->context); };
+  managed.deleter = [](M* self) {
+    const std::unique_ptr<Export<M>> whole(static_cast<Export<M>*>(self->context));
+  };
   return &out.release()->managed;
 }
 
@@ -184,7 +189,7 @@ nb::object importer(const Argument& argument, const Array& like) {
 }  // namespace
 
 void read_exchange(const Argument& argument, PyObject* object, Array& array) {
-  dlpack::Tensor t;
+  dlpack::Tensor t{};
   if (array.type.exchange->tensor_from_object(object, &t) != 0) fail_reading(argument, object);
   take(argument, object, t, array);
   array.writable = true;

@@ -22,8 +22,8 @@ namespace nb = nanobind;
 
 // Where an argument stands: messages begin with "[op] name".
 struct Argument {
-  const char* op;
-  const char* name;
+  const char* op = nullptr;
+  const char* name = nullptr;
   const char* dtypes = "float16, bfloat16, float32 or float64";  // that it may have
 
   [[noreturn]] void fail(PyObject* type, const std::string& what) const {

@@ -114,7 +114,9 @@ nb::object new_numpy(const Array& like, View& view) {
                                         memory ? NPY_ARRAY_CARRAY : 0, nullptr);
   if (made == nullptr) throw nb::python_error();
   if (memory) {
-    const auto destroy = [](void* tensor) noexcept { delete static_cast<Tensor*>(tensor); };
+    const auto destroy = [](void* tensor) noexcept {
+      const std::unique_ptr<Tensor> owned(static_cast<Tensor*>(tensor));
+    };
     nb::object owner = nb::steal(made);
     nb::capsule base(memory.get(), destroy);
     memory.release();

@@ -123,7 +123,9 @@ PyObject* call_normalize_saving(PyObject*, PyObject* const* args, Py_ssize_t cou
     if (count != 8) raise(PyExc_TypeError, "normalize_tensor_saving() takes 8 arguments");
     auto moments = std::make_unique<Moments>();
     nb::object y = normalize(args, moments.get());
-    const auto destroy = [](void* saved) noexcept { delete static_cast<Moments*>(saved); };
+    const auto destroy = [](void* saved) noexcept {
+      const std::unique_ptr<Moments> owned(static_cast<Moments*>(saved));
+    };
     const nb::capsule saved(moments.get(), kSaved, destroy);
     moments.release();
     return nb::make_tuple(y, saved).release().ptr();
@@ -152,9 +154,10 @@ PyObject* call_backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
     bias,
     eps,
     use_input_stats,
-    needs,
-    without_extras = needs + 3,
-    lengths = without_extras,
+    needs_input,
+    needs_weight,
+    needs_bias,
+    lengths,
     mask,
     nan_policy,
     data_format,
@@ -162,6 +165,7 @@ PyObject* call_backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
     activation,
     all
   };
+  constexpr Py_ssize_t without_extras = lengths;
   return guarded([&]() -> PyObject* {
     if (count != without_extras && count != all) {
       raise(PyExc_TypeError, "backward_of_tensor() takes 10 or 16 arguments");
@@ -186,9 +190,9 @@ PyObject* call_backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
       if (args[activation] != Py_None) o.activation = activation_of(text(args[activation]));
     }
     Gradient gx{kBackwardOp}, gw{kBackwardOp}, gb{kBackwardOp};
-    gx.want("grad_input", args[needs], x);
-    gw.want("grad_weight", args[needs + 1], w);
-    gb.want("grad_bias", args[needs + 2], b);
+    gx.want("grad_input", args[needs_input], x);
+    gw.want("grad_weight", args[needs_weight], w);
+    gb.want("grad_bias", args[needs_bias], b);
     run(x,
         [&] { instance_norm_backward(x.view, g.view, m, {gx.view, gw.view, gb.view}, o, kNames); });
     return nb::make_tuple(gx.tensor, gw.tensor, gb.tensor).release().ptr();
@@ -206,8 +210,10 @@ PyObject* call_double_backward(PyObject*, PyObject* const* args, Py_ssize_t coun
     weight,
     eps,
     use_input_stats,
-    needs,
-    lengths = needs + 3,
+    needs_grad_output,
+    needs_input,
+    needs_weight,
+    lengths,
     data_format,
     weight_offset,
     all
@@ -231,9 +237,9 @@ PyObject* call_double_backward(PyObject*, PyObject* const* args, Py_ssize_t coun
     o.data_format = data_format_of(text(args[data_format]));
     o.weight_offset = number(kDoubleOp, "weight_offset", args[weight_offset]);
     Gradient gg{kDoubleOp}, gx{kDoubleOp}, gw{kDoubleOp};
-    gg.want("gradient of grad_output", args[needs], g);
-    gx.want("gradient of input", args[needs + 1], x);
-    gw.want("gradient of weight", args[needs + 2], w);
+    gg.want("gradient of grad_output", args[needs_grad_output], g);
+    gx.want("gradient of input", args[needs_input], x);
+    gw.want("gradient of weight", args[needs_weight], w);
     run(x, [&] {
       instance_norm_double_backward(x.view, g.view, m, given, {gx.view, gw.view, gg.view}, o);
     });
