@@ -11,8 +11,9 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
+#include <fstream>
+#include <iomanip>
 #include <iterator>
 #include <string>
 #include <vector>
@@ -105,12 +106,9 @@ std::uint64_t digest_of(ExtrasCall& call) {
 }
 
 void write_digest(const char* path, std::uint64_t digest) {
-  std::FILE* file = std::fopen(path, "a");
-  if (file == nullptr ||
-      std::fprintf(file, "%016llx\n", static_cast<unsigned long long>(digest)) < 0 ||
-      std::fclose(file) != 0) {
-    std::abort();
-  }
+  std::ofstream file(path, std::ios::app);
+  file << std::hex << std::setw(16) << std::setfill('0') << digest << '\n' << std::flush;
+  if (!file) std::abort();
 }
 
 bool is_here(const std::string& target) {

@@ -3,6 +3,7 @@
 #include <instnorm/runtime.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstdint>
@@ -29,8 +30,7 @@ constexpr std::size_t kMinRuns = 7;
 
 using Shape = std::array<std::int64_t, 3>;
 
-const std::vector<Shape> kShapes = {
-    {20, 100, 40}, {32, 64, 1000}, {8, 512, 4096}, {1, 2, 2'000'000}};
+constexpr Shape kShapes[] = {{20, 100, 40}, {32, 64, 1000}, {8, 512, 4096}, {1, 2, 2'000'000}};
 
 std::string text_of(const Shape& s) { return Dims{s[0], s[1], s[2]}.str(); }
 
@@ -70,7 +70,17 @@ struct Result {
 class Limit {
  public:
   Limit(std::vector<Contestant>& all, const Tensor& from, const Tensor* second, Tensor& to)
-      : first_(all.size()) {
+      : first_(all.size()), last_(add(all, from, second, to)) {}
+  double seconds(const std::vector<Contestant>& all) const {
+    double least = all[first_].median();
+    for (std::size_t i = first_; i < last_; ++i) least = std::min(least, all[i].median());
+    return least;
+  }
+
+ private:
+  // Returns how many there are then.
+  static std::size_t add(std::vector<Contestant>& all, const Tensor& from, const Tensor* second,
+                         Tensor& to) {
     const std::int64_t bytes = from.numel() * size_of(from.dtype());
     const int threads = get_num_threads();
     for (const Loop how : kLoops) {
@@ -85,15 +95,9 @@ class Limit {
         if (threads == 1) break;
       }
     }
-    last_ = all.size();
-  }
-  double seconds(const std::vector<Contestant>& all) const {
-    double least = all[first_].median();
-    for (std::size_t i = first_; i < last_; ++i) least = std::min(least, all[i].median());
-    return least;
+    return all.size();
   }
 
- private:
   std::size_t first_, last_;
 };
 

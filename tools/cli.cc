@@ -26,7 +26,7 @@ Status complain(Status status, const std::string& what) {
   // Longer than any path may be: somebody's argument, which is of no help in full.
   constexpr std::size_t kShown = 5000;
   const std::string shown = what.size() > kShown ? what.substr(0, kShown) + "..." : what;
-  std::fputs(("instnorm: " + one_line(shown) + "\n").c_str(), stderr);
+  (void)std::fputs(("instnorm: " + one_line(shown) + "\n").c_str(), stderr);
   return status;
 }
 

@@ -48,9 +48,10 @@ std::byte* Buffer::need(std::int64_t bytes) {
 }
 
 NpyFile::NpyFile(const std::string& path, NpyElements elements, std::size_t whole_rank)
-    : path_(path), whole_rank_(whole_rank) {
-  // Without O_NONBLOCK, opening a pipe would wait for its writer before it could be refused.
-  fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    : path_(path),
+      whole_rank_(whole_rank),
+      // Without O_NONBLOCK, opening a pipe would wait for its writer before it could be refused.
+      fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
   if (fd_ < 0) fail(std::strerror(errno));
   try {
     struct stat status{};

@@ -58,7 +58,7 @@ class NpyFile {
 
   std::string path_;
   std::size_t whole_rank_;
-  int fd_ = -1;
+  int fd_;
   NpyHeader header_;
   std::int64_t data_begin_ = 0;
   Buffer block_, span_;

@@ -3,6 +3,7 @@
 #include <instnorm/runtime.h>
 
 #include <CLI/CLI.hpp>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <memory>

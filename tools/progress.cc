@@ -22,7 +22,7 @@ Progress::Progress(std::int64_t total)
       next_(start_ + kSilent) {}
 
 Progress::~Progress() {
-  if (drawn_) std::fputs("\r\033[K", stderr);
+  if (drawn_) (void)std::fputs("\r\033[K", stderr);
 }
 
 void Progress::at(std::int64_t done) {
@@ -33,9 +33,9 @@ void Progress::at(std::int64_t done) {
   const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
   const auto filled = static_cast<std::size_t>(share * kWidth);
   const std::string bar = std::string(filled, '#') + std::string(kWidth - filled, ' ');
-  std::fprintf(stderr, "\r[%s] %3.0f %%  %.0f s left \033[K", bar.c_str(), share * 100,
-               share > 0 ? seconds / share - seconds : 0.0);
-  std::fflush(stderr);
+  (void)std::fprintf(stderr, "\r[%s] %3.0f %%  %.0f s left \033[K", bar.c_str(), share * 100,
+                     share > 0 ? seconds / share - seconds : 0.0);
+  (void)std::fflush(stderr);
 }
 
 }  // namespace instnorm::cli

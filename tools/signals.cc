@@ -10,7 +10,7 @@ namespace {
 void stop(int signal) {
   remove_unfinished_files();
   // The handler was reset to the default when it was entered; the signal is delivered on return.
-  ::raise(signal);
+  (void)::raise(signal);
 }
 
 }  // namespace
@@ -24,7 +24,7 @@ void handle_signals() {
     ours.sa_flags = static_cast<int>(SA_RESETHAND);
     ::sigaction(signal, &ours, nullptr);
   }
-  ::signal(SIGXFSZ, SIG_IGN);
+  (void)::signal(SIGXFSZ, SIG_IGN);
 }
 
 }  // namespace instnorm::cli

@@ -33,7 +33,7 @@ std::string one_line(std::string_view text) {
 
 std::string number(const char* format, double value) {
   char text[64];
-  std::snprintf(text, sizeof text, format, value);
+  (void)std::snprintf(text, sizeof text, format, value);
   return text;
 }
 
