@@ -42,7 +42,8 @@ bool fails() {
 
 void* allocated(std::size_t size, std::size_t alignment) noexcept {
   if (fails()) return nullptr;
-  void* p = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+  size = (size + alignment - 1) / alignment * alignment;
+  void* p = std::aligned_alloc(alignment, size);  // NOLINT(*-owning-memory): operator new is this
   if (p != nullptr) ++g_alive;
   return p;
 }
@@ -54,7 +55,7 @@ void* or_throw(void* p) {
 
 void release(void* p) noexcept {
   if (p != nullptr) --g_alive;
-  std::free(p);
+  std::free(p);  // NOLINT(*-owning-memory,*-no-malloc): operator delete is this
 }
 
 constexpr std::size_t kPlain = alignof(std::max_align_t);
@@ -90,8 +91,8 @@ long g_thrown = 0;  // by all subjects of a test
 
 class AllocationFailure : public testing::Test {
  protected:
-  AllocationFailure() { g_thrown = 0; }
-  ~AllocationFailure() override { EXPECT_GT(g_thrown, 0) << "nothing was allocated"; }
+  void SetUp() override { g_thrown = 0; }
+  void TearDown() override { EXPECT_GT(g_thrown, 0) << "nothing was allocated"; }
 };
 
 // Each call is made by a thread of its own, which has no memory from earlier ones, nor have the

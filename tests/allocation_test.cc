@@ -19,10 +19,14 @@ std::atomic<long> g_allocations{0};
 
 void* counted(std::size_t size, std::size_t alignment) {
   ++g_allocations;
-  if (void* p = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment)) {
-    return p;
-  }
-  throw std::bad_alloc();
+  size = (size + alignment - 1) / alignment * alignment;
+  void* p = std::aligned_alloc(alignment, size);  // NOLINT(*-owning-memory): operator new is this
+  if (p == nullptr) throw std::bad_alloc();
+  return p;
+}
+
+void release(void* p) noexcept {
+  std::free(p);  // NOLINT(*-owning-memory,*-no-malloc): operator delete is this
 }
 
 }  // namespace
@@ -31,10 +35,10 @@ void* operator new(std::size_t size) { return counted(size, alignof(std::max_ali
 void* operator new(std::size_t size, std::align_val_t alignment) {
   return counted(size, static_cast<std::size_t>(alignment));
 }
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
-void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+void operator delete(void* p) noexcept { release(p); }
+void operator delete(void* p, std::size_t) noexcept { release(p); }
+void operator delete(void* p, std::align_val_t) noexcept { release(p); }
+void operator delete(void* p, std::size_t, std::align_val_t) noexcept { release(p); }
 
 namespace instnorm::test {
 namespace {

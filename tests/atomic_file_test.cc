@@ -104,7 +104,7 @@ TEST(AtomicFile, ModeFollowsTheUmask) {
     const mode_t before = umask(mask);
     save(folder / "a", "x");
     umask(before);
-    struct stat status;
+    struct stat status{};
     ASSERT_EQ(stat((folder / "a").c_str(), &status), 0);
     EXPECT_EQ(status.st_mode & 07777, 0666u & ~mask);
   }
@@ -215,8 +215,8 @@ TEST(AtomicFile, RespectsWriteProtection) {
 TEST(AtomicFile, ADiskThatIsFullLeavesTheOldFile) {
   const TemporaryFolder folder;
   put(folder / "a", "old");
-  signal(SIGXFSZ, SIG_IGN);
-  rlimit before;
+  (void)signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
   ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
   const rlimit small{100'000, before.rlim_max};
   const std::string bytes(60'000, 'x');
@@ -230,7 +230,7 @@ TEST(AtomicFile, ADiskThatIsFullLeavesTheOldFile) {
     later = error_of(folder / "a", [&] { file.commit(); });
   }
   setrlimit(RLIMIT_FSIZE, &before);
-  signal(SIGXFSZ, SIG_DFL);
+  (void)signal(SIGXFSZ, SIG_DFL);
   EXPECT_EQ(error, "File too large");
   EXPECT_NE(later, "nothing was thrown");
   EXPECT_EQ(contents(folder / "a"), "old");
@@ -296,7 +296,7 @@ TEST(AtomicFile, FinishesShortAndInterruptedWrites) {
       sigaddset(&alarm, SIGALRM);
       pthread_sigmask(SIG_BLOCK, &alarm, nullptr);
       std::vector<char> buffer(50'000);
-      ssize_t n;
+      ssize_t n = 0;
       while ((n = read(ends[0], buffer.data(), buffer.size())) > 0) {
         got.append(buffer.data(), static_cast<std::size_t>(n));
         std::this_thread::sleep_for(std::chrono::microseconds(200));
@@ -304,7 +304,7 @@ TEST(AtomicFile, FinishesShortAndInterruptedWrites) {
     });
     EXPECT_NO_THROW(save("/dev/fd/" + std::to_string(ends[1]), bytes));
     setitimer(ITIMER_REAL, &never, nullptr);
-    signal(SIGALRM, SIG_DFL);
+    (void)signal(SIGALRM, SIG_DFL);
     close(ends[1]);  // the end of file for the reader
     reader.join();
     EXPECT_TRUE(got == bytes);
@@ -319,7 +319,7 @@ TEST(AtomicFile, AKilledProcessLeavesTheOldFileOrNone) {
     const int status = in_child([&] {
       AtomicFile file(folder / name, true);
       file.write("half", 4);
-      raise(SIGKILL);
+      (void)raise(SIGKILL);
     });
     EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
   }
@@ -331,7 +331,7 @@ TEST(AtomicFile, ASignalHandlerRemovesWhatIsUnfinished) {
   const TemporaryFolder folder;
   put(folder / "old", "old");
   const int status = in_child([&] {
-    signal(SIGINT, [](int) {
+    (void)signal(SIGINT, [](int) {
       remove_unfinished_files();
       _exit(130);
     });
@@ -343,7 +343,7 @@ TEST(AtomicFile, ASignalHandlerRemovesWhatIsUnfinished) {
       if (i % 3 == 0) files.pop_back();  // places in the list are used again
     }
     AtomicFile old(folder / "old", true);
-    raise(SIGINT);
+    (void)raise(SIGINT);
   });
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 130);
   EXPECT_THAT(folder.names(), ElementsAre("done", "old"));

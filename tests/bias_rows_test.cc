@@ -24,7 +24,7 @@ const double kValues[] = {3.0, kInf, -kInf, kNaN};
 // One row of L values with weight and bias, forward and backward.
 struct Result {
   std::vector<double> y, dx;
-  double dw, db;
+  double dw = 0.0, db = 0.0;
   Moments saved;
 };
 

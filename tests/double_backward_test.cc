@@ -30,8 +30,8 @@ template <class Real>
 struct RowFunction {
   Setting setting;  // of one row
   std::vector<double> u;
-  double a, b;
-  bool constant;
+  double a = 0.0, b = 0.0;
+  bool constant = false;
   std::vector<Stats<Real>> rows;
 
   Real operator()(const std::vector<double>& x, const std::vector<double>& g) const {

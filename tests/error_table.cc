@@ -66,7 +66,7 @@ void print_row(DType dtype, const RowCase& c) {
   const auto reference = backward(call.setting, x, g.values(), statistics<Real>(call.saved));
   const auto cell = [](double error) {
     char text[32] = "-";  // the reference is 0, or beyond the format
-    if (!std::isnan(error)) std::snprintf(text, sizeof text, "%.1e", error);
+    if (!std::isnan(error)) (void)std::snprintf(text, sizeof text, "%.1e", error);
     return std::string(text);
   };
   const double dx_worst = gradient_error(dtype, dx.values(), reference.input);
@@ -184,7 +184,7 @@ int main(int argc, char** argv) {
     instnorm::test::print_extras_table();
     if (argc > 1) instnorm::test::write_inputs(argv[1]);
   } catch (const std::exception& e) {
-    std::fprintf(stderr, "error_table: %s\n", e.what());
+    (void)std::fprintf(stderr, "error_table: %s\n", e.what());
     return 1;
   }
 }

@@ -149,16 +149,16 @@ inline double load(DType dtype, const std::byte* p) {
   if (is_16_bit(dtype)) {
     static const std::vector<double> kValues[] = {all_values_of_16_bits(DType::float16),
                                                   all_values_of_16_bits(DType::bfloat16)};
-    std::uint16_t bits;
+    std::uint16_t bits = 0;
     std::memcpy(&bits, p, sizeof bits);
     return kValues[dtype == DType::bfloat16][bits];
   }
   if (dtype == DType::float32) {
-    float f;
+    float f = 0.0f;
     std::memcpy(&f, p, sizeof f);
     return static_cast<double>(f);
   }
-  double v;
+  double v = 0.0;
   std::memcpy(&v, p, sizeof v);
   return v;
 }

@@ -43,7 +43,7 @@ inline Dims with(Dims dims, int i, std::int64_t value) {
   return dims;
 }
 inline Dims filled(int rank, std::int64_t value) {
-  std::array<std::int64_t, kMaxRank> all;
+  std::array<std::int64_t, kMaxRank> all{};
   all.fill(value);
   return Dims(all.data(), static_cast<std::size_t>(rank));
 }

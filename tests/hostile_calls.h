@@ -66,9 +66,9 @@ struct Base {
 
 inline std::vector<Base> bases(bool with_by) {
   struct Layout {
-    DataFormat format;
+    DataFormat format = DataFormat::NCL;
     Dims shape;
-    std::int64_t N, C, L;
+    std::int64_t N = 0, C = 0, L = 0;
   };
   const Layout layouts[] = {{DataFormat::NCL, {3, 8}, 1, 3, 8},
                             {DataFormat::NCL, {2, 3, 8}, 2, 3, 8},

@@ -60,8 +60,8 @@ bool documented_dtype(const Case& c) {
 }
 
 struct Allowed {
-  const char* reason;
-  bool (*holds)(const Case&);
+  const char* reason = nullptr;
+  bool (*holds)(const Case&) = nullptr;
   bool perhaps = false;  // the rest of the call decides
 };
 
@@ -214,17 +214,17 @@ void spoil_views(const Function& f, World& w, Tally& tally) {
       call(c);
     }
     if (f.takes_moments && (!f.with_by || base.by == By::given)) {
-      for (const auto* v : {&w.given.count, &w.given.mean, &w.given.m2}) {
+      for (std::vector<double>* v : {&w.given.count, &w.given.mean, &w.given.m2}) {
         Case c{f, base, argument, "at", "moments", What::overlap, view, empty || v->empty()};
         if (!c.written()) continue;
-        c.view.data = const_cast<double*>(v->data());
+        c.view.data = v->data();
         if (!c.empty) call(c);
       }
     }
     if (f.saves) {
-      for (const auto* v : {&w.saved.count, &w.saved.mean, &w.saved.m2}) {
+      for (std::vector<double>* v : {&w.saved.count, &w.saved.mean, &w.saved.m2}) {
         Case c{f, base, argument, "at", "save_moments", What::overlap, view, empty};
-        c.view.data = const_cast<double*>(v->data());
+        c.view.data = v->data();
         // What a length there would be is refused before.
         if (!c.empty && argument != "lengths") call(c);
       }

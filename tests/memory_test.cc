@@ -113,7 +113,7 @@ TEST_F(KeptMemory, TooLittleWithNothingKept) {
 class NoThreads {
  public:
   NoThreads() {
-    pthread_attr_t attributes;
+    pthread_attr_t attributes{};
     pthread_getattr_default_np(&before_);
     pthread_getattr_default_np(&attributes);
     pthread_attr_setstacksize(&attributes, static_cast<std::size_t>(kMoreThanThereIs));
@@ -128,7 +128,7 @@ class NoThreads {
   }
 
  private:
-  pthread_attr_t before_;
+  pthread_attr_t before_{};
 };
 
 TEST(TooLittleMemory, ForThreadsIsTheWorkOfOne) {

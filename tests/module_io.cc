@@ -62,7 +62,7 @@ int main(int argc, char** argv) {
   try {
     instnorm::run({argv + 1, argv + argc});
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s\n", error.what());
+    (void)std::fprintf(stderr, "%s\n", error.what());
     return EXIT_FAILURE;
   }
 }

@@ -137,7 +137,7 @@ std::vector<double> results_of(const std::string& target) {
   in.read(reinterpret_cast<char*>(values.data()),
           static_cast<std::streamsize>(values.size() * sizeof(double)));
   in.close();
-  std::remove(file.c_str());
+  (void)std::remove(file.c_str());
   EXPECT_FALSE(values.empty());
   return values;
 }
