@@ -33,7 +33,7 @@ if [ "$level" != build ]; then
 raise SystemExit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/dev/null ||
     packages+=(python3-dev)
 fi
-if [ "$level" = bench ]; then
+if [ "$level" = bench ] || [ "$level" = ci ]; then # ci: clang-tidy reads the benchmarks
   libraries+=(libbenchmark-dev)
 fi
 if [ "$level" = ci ]; then
