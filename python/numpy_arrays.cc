@@ -53,7 +53,7 @@ DType dtype_of_array(const Argument& argument, PyArray_Descr* descr) {
   fail_dtype(argument, dtype_name(descr));
 }
 
-void* import_numpy() {
+void** import_numpy() {
   import_array1(nullptr);
   return PyArray_API;
 }
@@ -119,7 +119,7 @@ nb::object new_numpy(const Array& like, View& view) {
     };
     nb::object owner = nb::steal(made);
     nb::capsule base(memory.get(), destroy);
-    memory.release();
+    (void)memory.release();
     if (PyArray_SetBaseObject(reinterpret_cast<PyArrayObject*>(made), base.release().ptr()) != 0) {
       throw nb::python_error();
     }

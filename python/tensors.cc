@@ -127,7 +127,7 @@ PyObject* call_normalize_saving(PyObject*, PyObject* const* args, Py_ssize_t cou
       const std::unique_ptr<Moments> owned(static_cast<Moments*>(saved));
     };
     const nb::capsule saved(moments.get(), kSaved, destroy);
-    moments.release();
+    (void)moments.release();
     return nb::make_tuple(y, saved).release().ptr();
   });
 }

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -185,7 +186,9 @@ std::string line(const Result& r, const BenchOptions& o) {
 void bench(const BenchOptions& o) {
   std::vector<Result> results;
   if (!o.json) print(heading(o));
-  for (const Shape& shape : o.shapes.empty() ? kShapes : o.shapes) {
+  std::span<const Shape> shapes = o.shapes;
+  if (shapes.empty()) shapes = kShapes;
+  for (const Shape& shape : shapes) {
     blaming("bench " + text_of(shape), [&] { results.push_back(measure(shape, o)); });
     if (!o.json) print(line(results.back(), o));
   }
