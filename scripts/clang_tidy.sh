@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs clang-tidy (.clang-tidy) over every source file that a configured build folder compiles:
+# Runs clang-tidy (.clang-tidy) over every source file of ours; a configured build folder must compile them all:
 #   clang_tidy.sh BUILD_DIR [JOBS]
 # Prints what it finds, not the commands; fails if it finds anything.
 set -euo pipefail
