@@ -23,7 +23,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   try {
     app.parse(std::vector<std::string>(words.rbegin(), words.rend()));
   } catch (const CLI::ParseError&) {
+    return 0;
   } catch (const instnorm::cli::UsageError&) {
+    return 0;
   }
   return 0;
 }
