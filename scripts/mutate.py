@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Mutation testing of the core: breaks one line, builds, and sees whether a test fails.
 
-    mutate.py [--each 6] [--seed 1] [--only PART_OF_A_NAME]... [--workers 2] [--list]
+    mutate.py [--short | --each 6] [--seed 1] [--only PART_OF_A_NAME]... [--workers 2] [--list]
 
 The mutants are a seeded sample of what the rules below make of the files below, --each of a file.
 A mutant's name is FILE:LINE:COLUMN RULE. One that does not compile does not count. Each worker has
@@ -9,6 +9,9 @@ a copy of the sources and two builds of its own in build/mutate, for one instruc
 and, for what survives there, SCALAR with AddressSanitizer and UndefinedBehaviorSanitizer. It runs
 the test programs until one fails. Prints a table by file; exit 1 if a mutant survived that
 docs/reliability.md does not name.
+
+--short takes two minutes: SHORT alone, one after the other, on SCALAR without sanitizers, by the
+quickest programs. All must die.
 """
 
 import argparse
@@ -42,16 +45,35 @@ OBJECTS = [f"{FOLDER_OF_OBJECTS}{file}.o"
            for file in re.findall(r"^  ([\w/]+\.cc)", (ROOT / "src/CMakeLists.txt").read_text(), re.M)]
 SLOWEST = f"{FOLDER_OF_OBJECTS}cpu/kernels_16bit.cc.o"
 # Several times what the slowest takes: what takes longer hangs.
-TIMEOUT = {"AVX2": 300, "SCALAR": 900}
+TIMEOUT = {"AVX2": 300, "SHORT": 60, "SCALAR": 900}
 
 # AVX2 alone is compiled where it is the least that the compiler may take for granted and what is above it
 # is left out. Its numbers are those of every instruction set. With sanitizers the optimiser takes minutes for
 # the kernels, to find the same.
 FLAGS = {
     "AVX2": "-O1 -march=haswell '-DINSTNORM_LEFT_OUT=(HWY_AVX3|HWY_AVX3_DL)'",
+    "SHORT": "-O1 '-DINSTNORM_LEFT_OUT=(HWY_SSE4|HWY_AVX2|HWY_AVX3|HWY_AVX3_DL)'",
     "SCALAR": "-O0 -fsanitize=address,undefined -fno-sanitize-recover=all "
               "'-DINSTNORM_LEFT_OUT=(HWY_SSE4|HWY_AVX2|HWY_AVX3|HWY_AVX3_DL)'",
 }
+
+# --short: one of each part, as text that stands once in its file. Headers last, and those of all files at the
+# end: what includes them is compiled again.
+SHORT = [
+    ("src/problem.cc", 'border.apart("grad_weight", gw, "grad_bias", gb);', ""),
+    ("src/border.cc", "r.stride[last] == stride * v.shape[i]", "r.stride[last] != stride * v.shape[i]"),
+    ("src/plan.cc", "plan.blocks >= plan.threads", "plan.blocks > plan.threads"),
+    ("src/overlap.cc", "-origin - size + 1", "-origin - size"),
+    ("src/moments.cc", "row.count = count[i];", ""),
+    ("src/cpu/backward.cc", "gradients.bias[row.index(p)] = sums.g;", ""),
+    ("src/cpu/forward.cc", "  merge(moments, block);", ""),
+    ("src/cpu/presence.cc", "at += there[i];", "at += 1;"),
+    ("src/cpu/sums-inl.h", "part = n % lanes", "part = n / lanes"),
+    ("src/cpu/combine-inl.h", "hn::MulAdd(hn::Sub(v, ", "hn::NegMulAdd(hn::Sub(v, "),
+    ("src/row_formulas-inl.h", "(a - (s - t)) + (b - t)", "(a - (s - t)) - (b - t)"),
+    ("src/row_algebra.h", "var += row.m2", "var -= row.m2"),
+]
+SHORT_PROGRAMS = "exact errors plan running overlap moments bias_rows selection".split()
 
 # What is replaced by what. Spaces tell an operator from a template's bracket, a reference or a sign.
 REPLACED = [
@@ -111,10 +133,23 @@ def sample(files, each, seed):
     return [group[i] for i in range(each) for group in chosen if i < len(group)]
 
 
+def short_list():
+    found = []
+    for file, old, new in SHORT:
+        hits = [(n, line) for n, line in enumerate((ROOT / file).read_text().splitlines(), 1) if old in line]
+        if len(hits) != 1:
+            sys.exit(f"mutate: {file} has no single line with {old!r}: name another in SHORT")
+        number, line = hits[0]
+        found.append(Mutant(file, number, line.index(old) + 1, f"`{old.strip()}` -> `{new.strip()}`", line.replace(old, new)))
+    return found
+
+
 class Worker:
-    def __init__(self, number):
+    def __init__(self, number, builds, programs, jobs=1):
         self.source = FOLDER / f"source{number}"
-        self.builds = {name: FOLDER / f"{name}{number}" for name in FLAGS}
+        self.builds = {name: FOLDER / f"{name}{number}" for name in builds}
+        self.programs = programs
+        self.jobs = jobs
         self.log = FOLDER / f"log{number}.txt"
 
     def run(self, *command, timeout=None, **environment):
@@ -139,17 +174,18 @@ class Worker:
                 continue
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / file, to)
-        launcher = ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []
+        cached = ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache", "-DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON"]
+        launcher = cached if shutil.which("ccache") else []
         for name, build in self.builds.items():
             ready = self.run(
                 "cmake", "-S", self.source, "-B", build, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=None",
-                "-DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON", "-DINSTNORM_BUILD_TOOLS=OFF", *launcher,
+                "-DINSTNORM_BUILD_TOOLS=OFF", *launcher,
                 f"-DCMAKE_CXX_FLAGS={FLAGS[name]}") == 0
-            if not (ready and self.compile(name, *(f"{p}_test" for p in PROGRAMS))):
+            if not (ready and self.compile(name, *(f"{p}_test" for p in self.programs))):
                 sys.exit(f"mutate: the build without a mutant fails: {self.log}")
 
     def compile(self, build, *which):
-        return self.run("ninja", "-C", self.builds[build], "-j1", *which,
+        return self.run("ninja", "-C", self.builds[build], f"-j{self.jobs}", *which,
                         CCACHE_BASEDIR=str(self.source), CCACHE_NOHASHDIR="1") == 0
 
     def test(self, which, programs):
@@ -176,8 +212,11 @@ class Worker:
         try:
             with open(self.log, "a") as log:
                 print("\n====", name(mutant), file=log)
-            if not self.compile("AVX2", *(o for o in OBJECTS if o != SLOWEST)):
+            first = next(iter(self.builds))
+            if not self.compile(first, *(o for o in OBJECTS if o != SLOWEST)):
                 return "does not compile"
+            if first == "SHORT":
+                return self.test("SHORT", self.programs) or "survived"
             # Most die of float32 alone, with the old 16-bit kernels beside the new ones.
             in_kernels = mutant.file.endswith("-inl.h") or mutant.file == "src/row_algebra.h"
             if in_kernels and (killer := self.test("AVX2", PROGRAMS[:QUICK])):
@@ -195,6 +234,7 @@ class Worker:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--short", action="store_true", help="a few, quickly")
     parser.add_argument("--each", type=int, default=6, help="mutants of a file")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", action="append", default=[], metavar="PART", help="mutants with this in their names")
@@ -203,18 +243,22 @@ def main():
     parser.add_argument("--trust", action="store_true", help="do not run the tests without a mutant first")
     parser.add_argument("--list", action="store_true", help="print the names alone")
     args = parser.parse_args()
-    chosen = [m for m in sample(FILES, args.each, args.seed) if not args.only or any(part in name(m) for part in args.only)]
+    every = short_list() if args.short else sample(FILES, args.each, args.seed)
+    chosen = [m for m in every if not args.only or any(part in name(m) for part in args.only)]
     if args.list:
         print("\n".join(map(name, chosen)))
         return 0
 
     FOLDER.mkdir(parents=True, exist_ok=True)
     idle = queue.Queue()
-    for number in range(args.workers):
-        worker = Worker(number)
+    builds, programs = (["SHORT"], SHORT_PROGRAMS) if args.short else (["AVX2", "SCALAR"], PROGRAMS)
+    workers = [Worker("", builds, programs, os.cpu_count())] if args.short else [
+        Worker(number, builds, programs) for number in range(args.workers)]
+    for worker in workers:
         worker.prepare()  # one after the other: the second finds most in the first's ccache
-        if number == 0 and not args.trust and (failed := worker.test("AVX2", PROGRAMS) or worker.test("SCALAR", PROGRAMS)):
-            sys.exit(f"mutate: {failed} fails without a mutant: {worker.log}")
+        if worker is workers[0] and not args.trust:
+            if failed := next(filter(None, (worker.test(build, programs) for build in builds)), None):
+                sys.exit(f"mutate: {failed} fails without a mutant: {worker.log}")
         idle.put(worker)
     print(f"{len(chosen)} mutants", flush=True)
     last = time.monotonic() + 60 * args.minutes
@@ -231,7 +275,7 @@ def main():
         print(f"{outcome:36} {time.monotonic() - start:4.0f} s  {name(mutant)}", flush=True)
         return mutant, outcome
 
-    with concurrent.futures.ThreadPoolExecutor(args.workers) as pool:
+    with concurrent.futures.ThreadPoolExecutor(len(workers)) as pool:
         outcomes = list(pool.map(try_one, chosen))
 
     explained = EXPLAINED.read_text()
@@ -239,6 +283,7 @@ def main():
     unexplained = 0
     for mutant, outcome in outcomes:
         if outcome is None or outcome == "does not compile":
+            unexplained += args.short  # a list that is out of date
             continue
         table[mutant.file]["killed" if outcome != "survived" else "survived"] += 1
         if outcome == "survived":

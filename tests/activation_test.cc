@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -91,6 +92,36 @@ TEST_P(Activations, KeepTheirSign) {
       if (std::isnan(x[i]) || y[i] == 0.0) continue;
       EXPECT_GE(y[i] * x[i], 0.0) << x[i];
     }
+  }
+}
+
+// Of the second row, the factors of the gradient fit float, but what the mean loses by its rounding,
+// times the weight, takes the largest bias beyond it.
+TEST(ActivationsOfFloat32, TakeAnArgumentBeyondFloat) {
+  Moments moments = Moments::empty(1, 2);
+  moments.count = {4.0, 4.0};
+  moments.mean = {2.0, 2.0 + 0.9 * 0x1p-23};
+  moments.m2 = {4.0, 4.0};
+  Array x(DType::float32, {1, 2, 4}, {6.0, -2.0, 6.0, -2.0, 6.0, -2.0, 6.0, -2.0});
+  Array g(DType::float32, {1, 2, 4}, std::vector<double>(8, 0.5));
+  Array weight(DType::float32, {2}, {2.0, 0x1p127});
+  Array bias(DType::float32, {2},
+             {0.0, -static_cast<double>(std::numeric_limits<float>::max())});
+  Array dx(DType::float32, {1, 2, 4}), grad_bias(DType::float32, {2});
+  for (const Activation activation :
+       {Activation::relu, Activation::gelu, Activation::gelu_tanh, Activation::silu}) {
+    instance_norm_backward(x.view(), g.view(), moments,
+                           {.grad_input = dx.view(), .grad_bias = grad_bias.view()},
+                           {.weight = weight.view(),
+                            .bias = bias.view(),
+                            .eps = 0.0,
+                            .use_input_stats = false,
+                            .activation = activation});
+    const std::vector<double> of_x = dx.values();
+    EXPECT_EQ(std::vector<double>(of_x.begin() + 4, of_x.end()),
+              (std::vector<double>{0x1p126, 0.0, 0x1p126, 0.0}))
+        << static_cast<int>(activation);
+    EXPECT_EQ(grad_bias.values()[1], 1.0) << static_cast<int>(activation);
   }
 }
 

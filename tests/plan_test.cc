@@ -58,6 +58,9 @@ TEST(PlanTest, MoreWorkNeverUsesFewerThreads) {
 TEST(PlanTest, FewLongRowsAreSharedByBlocksAndManyAreNot) {
   EXPECT_EQ(plan_of(DType::float32, {1, 1, 10'000'000}, 4).split, Plan::Split::blocks);
   EXPECT_EQ(plan_of(DType::float32, {10, 100, 10'000}, 4).split, Plan::Split::rows);
+  // 24 blocks.
+  EXPECT_EQ(plan_of(DType::float32, {1, 1, 98'304}, 24).split, Plan::Split::blocks);
+  EXPECT_EQ(plan_of(DType::float32, {1, 1, 98'304}, 25).split, Plan::Split::rows);
 }
 
 // The summation tree depends on the row alone.
