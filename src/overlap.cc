@@ -11,32 +11,21 @@
 namespace instnorm {
 namespace {
 
-// One dimension: it adds k * stride bytes, k = low .. high.
+// One dimension: it adds k * stride bytes, k = 0 .. high.
 struct Term {
   std::int64_t stride;  // > 0
-  std::int64_t low, high;
+  std::int64_t high;
 };
 
 struct Terms {
   Term term[2 * kMaxRank];  // the first `count`
   int count = 0;
 
-  // Returns the shift that makes a negative stride positive.
+  // Of k = low .. high. Returns what the first of these adds, by a positive stride.
   std::int64_t add(std::int64_t stride, std::int64_t low, std::int64_t high) {
     if (low == high || stride == 0) return low * stride;
-    std::int64_t shift = 0;
-    if (stride < 0) {
-      shift = high * stride;
-      high = high - low;
-      low = 0;
-      stride = -stride;
-    } else {
-      shift = low * stride;
-      high -= low;
-      low = 0;
-    }
-    term[count++] = {stride, low, high};
-    return shift;
+    term[count++] = {std::abs(stride), high - low};
+    return std::min(low * stride, high * stride);
   }
 };
 

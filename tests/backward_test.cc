@@ -288,6 +288,28 @@ TEST(Backward, OneSumBeyondFloat) {
   }
 }
 
+// Values whose products with g have no digits in float, though all results do.
+TEST(Backward, ProductsBelowFloat) {
+  constexpr double kX = 0x1p-56, kG = 0x1p-85, kMore = kG * (1.0 + 0x1p-10);
+  for (const double mean : {0.0, -0x1p-60}) {
+    Array x(DType::float32, {1, 2, 4}, {kX, -kX, kX, -kX, kX, -kX, kX, -kX});
+    Array g(DType::float32, {1, 2, 4}, {kG, kMore, kG, kMore, kG, kG, kG, kG});
+    Array grad_weight(DType::float32, {2});
+    Moments moments = Moments::empty(1, 2);
+    moments.count = {4.0, 4.0};
+    moments.mean = {mean, mean};
+    moments.m2 = {4.0 * kX * kX, 4.0 * kX * kX};
+    instance_norm_backward(x.view(), g.view(), moments, {.grad_weight = grad_weight.view()},
+                           {.eps = 0.0});
+    const double sum_g = 2.0 * (kG + kMore), rstd = 0x1p56;
+    const std::vector<double> wanted = {-0x1p-94 - mean * rstd * sum_g,
+                                        -mean * rstd * 4.0 * kG};
+    for (std::size_t c = 0; c < 2; ++c) {
+      EXPECT_NEAR(grad_weight.values()[c], wanted[c], 0x1p-23 * std::fabs(wanted[c])) << mean;
+    }
+  }
+}
+
 TEST(Backward, IsTheDerivativeOfTheForward) {
   constexpr double kStep = 1e-5, kError = 2e-8;
   for (const bool per_instance : {false, true}) {

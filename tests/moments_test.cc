@@ -77,6 +77,18 @@ TEST(Moments, MergeOfOtherShapesIsAnError) {
   }
 }
 
+TEST(Moments, ShapeOfTheirVectors) {
+  EXPECT_TRUE(Moments::empty(0, 3).var().empty());
+  EXPECT_TRUE(Moments::empty(3, 0).var().empty());
+  Moments m = Moments::empty(1, 3);
+  m.N = -1;
+  EXPECT_THROW(m.var(), std::invalid_argument);
+  m.C = -3;
+  EXPECT_THROW(m.var(), std::invalid_argument);
+  m.C = 3;
+  EXPECT_THROW(m.var(), std::invalid_argument);
+}
+
 TEST(Moments, VarAndStdDivideByCountLessDdof) {
   Moments m = Moments::empty(1, 4);
   m.count = {4, 2, 1, 0};

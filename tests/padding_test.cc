@@ -325,6 +325,21 @@ TEST_P(NanPolicies, PropagatePoisonsTheRowAlone) {
   for (std::size_t i = 0; i < 100; ++i) EXPECT_EQ(std::isnan(y.values()[i]), i < 50) << i;
 }
 
+TEST_P(NanPolicies, RaiseSeesEveryValue) {
+  constexpr std::int64_t kLong = 5000;  // several blocks
+  for (const std::int64_t L : {std::int64_t{5}, kLong}) {
+    for (const std::int64_t at : {0, 1, 4, 2047, 2048, 4095, 4096, 4999}) {
+      if (at >= L) continue;
+      Inputs in = inputs(GetParam(), {1, 2, L});
+      std::vector<double> values = in.x.values();
+      values[static_cast<std::size_t>(L + at)] = kNaN;
+      in.x.set(values);
+      EXPECT_THROW(moments(in.x.view(), {.nan_policy = NanPolicy::raise}), std::invalid_argument)
+          << L << " " << at;
+    }
+  }
+}
+
 TEST_P(NanPolicies, RaiseWritesNothing) {
   const DType dtype = GetParam();
   for (const std::int64_t L : kRowLengths) {

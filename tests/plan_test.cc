@@ -134,6 +134,20 @@ TEST(PlanTest, TilesStayInTheFirstCacheOrTheSecond) {
             kTileRows);
 }
 
+TEST(PlanTest, TilesAcrossInstances) {
+  const auto across = [](const Dims& strides, bool with_lengths) {
+    static double memory;
+    static const std::int64_t lengths[2] = {1, 2};
+    const View x = view(static_cast<void*>(&memory), DType::float32, Dims{2, 3, 40}, strides);
+    Options o;
+    if (with_lengths) o.lengths = view(lengths, {2});
+    return make_plan(normalize_problem(x, x, o), {"AVX2", 1}).across_instances;
+  };
+  EXPECT_TRUE(across({120, 40, 1}, false));
+  EXPECT_FALSE(across({120, 40, 1}, true));
+  EXPECT_FALSE(across({130, 40, 1}, false));  // not one step from each row to the next
+}
+
 TEST(PlanTest, TakesChannelsLastAsColumns) {
   for (const std::int64_t C : {2, 3, 64, 1000}) {
     EXPECT_TRUE(plan_of(DType::float32, {4, C, 100}, 2, false, Pattern::channels_last).columns);
