@@ -95,8 +95,8 @@ TEST_P(Activations, KeepTheirSign) {
   }
 }
 
-// Of the second row, the factors of the gradient fit float, but what the mean loses by its rounding,
-// times the weight, takes the largest bias beyond it.
+// Of the second row, the factors of the gradient fit float, but what the mean loses by its
+// rounding, times the weight, takes the largest bias beyond it.
 TEST(ActivationsOfFloat32, TakeAnArgumentBeyondFloat) {
   Moments moments = Moments::empty(1, 2);
   moments.count = {4.0, 4.0};
@@ -105,8 +105,7 @@ TEST(ActivationsOfFloat32, TakeAnArgumentBeyondFloat) {
   Array x(DType::float32, {1, 2, 4}, {6.0, -2.0, 6.0, -2.0, 6.0, -2.0, 6.0, -2.0});
   Array g(DType::float32, {1, 2, 4}, std::vector<double>(8, 0.5));
   Array weight(DType::float32, {2}, {2.0, 0x1p127});
-  Array bias(DType::float32, {2},
-             {0.0, -static_cast<double>(std::numeric_limits<float>::max())});
+  Array bias(DType::float32, {2}, {0.0, -static_cast<double>(std::numeric_limits<float>::max())});
   Array dx(DType::float32, {1, 2, 4}), grad_bias(DType::float32, {2});
   for (const Activation activation :
        {Activation::relu, Activation::gelu, Activation::gelu_tanh, Activation::silu}) {

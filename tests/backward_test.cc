@@ -302,8 +302,7 @@ TEST(Backward, ProductsBelowFloat) {
     instance_norm_backward(x.view(), g.view(), moments, {.grad_weight = grad_weight.view()},
                            {.eps = 0.0});
     const double sum_g = 2.0 * (kG + kMore), rstd = 0x1p56;
-    const std::vector<double> wanted = {-0x1p-94 - mean * rstd * sum_g,
-                                        -mean * rstd * 4.0 * kG};
+    const std::vector<double> wanted = {-0x1p-94 - mean * rstd * sum_g, -mean * rstd * 4.0 * kG};
     for (std::size_t c = 0; c < 2; ++c) {
       EXPECT_NEAR(grad_weight.values()[c], wanted[c], 0x1p-23 * std::fabs(wanted[c])) << mean;
     }
