@@ -12,15 +12,16 @@ BUILD  := build/$(PRESET)
 VENV   := .venv/bin
 SOURCES = $(shell git ls-files '*.h' '*.cc')
 
-.PHONY: help demo test bench sanitize asan tsan coverage fuzz format check-format lint clang-tidy analyze reproducible clean
+.PHONY: help demo test bench sanitize asan asan-command tsan coverage fuzz format check-format lint clang-tidy analyze reproducible clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo     normalise real signals and draw them: demo-output/instnorm-demo.png'
 	@echo 'make test     build, run all tests, print a summary'
 	@echo 'make bench    measure this machine: tables, bench/results/<machine>.json and .png'
-	@echo 'make sanitize run the C++ tests with AddressSanitizer and UndefinedBehaviorSanitizer (asan), and'
-	@echo '              those of several threads with ThreadSanitizer (tsan); installs clang 19'
+	@echo 'make sanitize run the C++ tests with AddressSanitizer and UndefinedBehaviorSanitizer (asan), those of'
+	@echo '              the command (asan-command), and those of several threads with ThreadSanitizer (tsan);'
+	@echo '              installs clang 19'
 	@echo 'make coverage what of the library make asan ran, by file; fails below 95 %'
 	@echo 'make fuzz     run the fuzzers, SECONDS_EACH=60; 0 is their corpora alone (installs clang 19)'
 	@echo 'make format   format the C++ sources'
@@ -88,7 +89,7 @@ format: .venv/test.stamp
 check-format: .venv/test.stamp
 	$(VENV)/clang-format --dry-run -Werror $(SOURCES)
 
-sanitize: asan tsan
+sanitize: asan asan-command tsan
 
 # Names of functions in the reports without llvm-symbolizer, a package of its own.
 SYMBOLS = external_symbolizer_path=$(shell command -v addr2line)
@@ -103,6 +104,17 @@ asan:
 	  ASAN_OPTIONS=$(SYMBOLS) UBSAN_OPTIONS=$(SYMBOLS) LSAN_OPTIONS=suppressions=$(CURDIR)/tests/lsan.supp \
 	  ctest --test-dir build/asan -j $(JOBS) --timeout 120 --output-on-failure --output-junit ctest.xml \
 	  -E 'TwoToThe31|64Bits|TenMillion|\.(SCALAR|SSE4|AVX2|AVX512)$$'
+
+# The command of that build by its tests in Python, but for those of every argument by every value: fuzz has these.
+# What is covered is not counted: the tests look at every file that is written.
+asan-command: .venv/test.stamp
+	scripts/install_deps.sh ci
+	cmake --preset asan
+	cmake --build --preset asan -j $(JOBS) --target instnorm_cli
+	LLVM_PROFILE_FILE=/dev/null LSAN_OPTIONS=suppressions=$(CURDIR)/tests/lsan.supp \
+	  INSTNORM_COMMAND=$(CURDIR)/build/asan/tools/instnorm INSTNORM_BUILD_DIR=$(CURDIR)/build/asan \
+	  $(VENV)/python -m pytest -q -n $(JOBS) --dist worksteal tests/cli -k 'not every_option_by_every_value' \
+	  --junitxml=build/asan/pytest.xml
 
 # Of what make asan ran.
 coverage:
