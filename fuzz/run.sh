@@ -32,18 +32,10 @@ one() {
 }
 
 failed=0
-pair() {
-  local a b
-  one $1 & a=$!
-  one $2 & b=$!
-  wait $a || failed=1
-  wait $b || failed=1
-}
-pair npy_header safetensors_header
-pair npy_file safetensors_file
-pair arguments "core AVX2"
-pair "core AVX512" "core SSE4"
-one core SCALAR || failed=1
+export -f one
+export build seconds
+printf '%s\n' npy_header safetensors_header npy_file safetensors_file arguments "core AVX512" "core AVX2" "core SSE4" "core SCALAR" |
+  xargs -P 2 -L 1 bash -c 'one "$@"' one || failed=1
 
 printf '%-20s %12s %10s  %s\n' fuzzer executions edges found
 for name in npy_header npy_file safetensors_header safetensors_file arguments core-{AVX512,AVX2,SSE4,SCALAR}; do
