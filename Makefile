@@ -121,14 +121,13 @@ coverage:
 	$(PYTHON) scripts/coverage.py build/asan
 
 # Clang, as its OpenMP runtime tells ThreadSanitizer what it does; GCC's does not, and every parallel
-# loop would be reported. Not those of stores that are streamed, of one thread and most of the time.
+# loop would be reported.
 tsan:
 	scripts/install_deps.sh ci
 	cmake --preset tsan
 	cmake --build --preset tsan -j $(JOBS) --target threaded_tests
 	TSAN_OPTIONS=ignore_noninstrumented_modules=1:$(SYMBOLS) \
-	  ctest --test-dir build/tsan -j $(JOBS) --timeout 120 --output-on-failure --output-junit ctest.xml -L threaded \
-	  -E '^Bits/Streamed'
+	  ctest --test-dir build/tsan -j $(JOBS) --timeout 120 --output-on-failure --output-junit ctest.xml -L threaded
 
 SECONDS_EACH ?= 60
 

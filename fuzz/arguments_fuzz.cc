@@ -22,10 +22,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto command = instnorm::cli::describe(app);
   try {
     app.parse(std::vector<std::string>(words.rbegin(), words.rend()));
+    return 0;
   } catch (const CLI::ParseError&) {
     return 0;
   } catch (const instnorm::cli::UsageError&) {
     return 0;
   }
-  return 0;
 }

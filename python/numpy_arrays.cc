@@ -12,7 +12,9 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
+#include "capsule.h"
 #include "memory.h"
 
 namespace instnorm::python {
@@ -114,12 +116,8 @@ nb::object new_numpy(const Array& like, View& view) {
                                         memory ? NPY_ARRAY_CARRAY : 0, nullptr);
   if (made == nullptr) throw nb::python_error();
   if (memory) {
-    const auto destroy = [](void* tensor) noexcept {
-      const std::unique_ptr<Tensor> owned(static_cast<Tensor*>(tensor));
-    };
     nb::object owner = nb::steal(made);
-    nb::capsule base(memory.get(), destroy);
-    (void)memory.release();
+    nb::capsule base = capsule_of(std::move(memory));
     if (PyArray_SetBaseObject(reinterpret_cast<PyArrayObject*>(made), base.release().ptr()) != 0) {
       throw nb::python_error();
     }

@@ -4,9 +4,11 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "argument_names.h"
 #include "arrays.h"
+#include "capsule.h"
 #include "errors.h"
 #include "memory.h"
 #include "moments.h"
@@ -123,12 +125,7 @@ PyObject* call_normalize_saving(PyObject*, PyObject* const* args, Py_ssize_t cou
     if (count != 8) raise(PyExc_TypeError, "normalize_tensor_saving() takes 8 arguments");
     auto moments = std::make_unique<Moments>();
     nb::object y = normalize(args, moments.get());
-    const auto destroy = [](void* saved) noexcept {
-      const std::unique_ptr<Moments> owned(static_cast<Moments*>(saved));
-    };
-    const nb::capsule saved(moments.get(), kSaved, destroy);
-    (void)moments.release();
-    return nb::make_tuple(y, saved).release().ptr();
+    return nb::make_tuple(y, capsule_of(std::move(moments), kSaved)).release().ptr();
   });
 }
 

@@ -37,7 +37,7 @@ FILES += ["src/cpu/" + name for name in CPU.split()]
 
 # Quickest first; all tests of numbers, plans and errors. Not those of files, processes and the tools.
 PROGRAMS = """exact errors extras_errors functional plan activation bias_rows running overlap module moments selection
-padding denormalize bits extras forward cases backward double_backward allocation concurrency hostile
+padding denormalize bits streamed extras forward cases backward double_backward allocation concurrency hostile
 hostile_types""".split()
 QUICK = 13  # of them take less than a second or two
 FILTER = "--gtest_filter=-*TwoToThe31*:*64Bits*:*TenMillion*"

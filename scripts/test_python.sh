@@ -5,7 +5,7 @@
 # Needs what `make test` has built: the command and the programs that the tests run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python=$1 torch=${2:-} wheel=${3:-}
+python=${1:?which Python} torch=${2:-} wheel=${3:-}
 name=$("$python" -c 'import platform; print(platform.python_version())')${torch:+-torch-$torch}
 home=build/python/$name
 export INSTNORM_BUILD_DIR=${INSTNORM_BUILD_DIR:-$PWD/build/test} OMP_WAIT_POLICY=PASSIVE

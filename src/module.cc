@@ -1,7 +1,6 @@
 #include <instnorm/module.h>
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <stdexcept>
 #include <utility>
@@ -13,18 +12,6 @@
 #include "safetensors.h"
 
 namespace instnorm {
-
-// Those of a module, const or not, whether they exist or not.
-struct NamedTensors {
-  template <class Module>
-  static auto of(Module& m) {
-    return std::array{std::pair{"weight", &m.weight_}, std::pair{"bias", &m.bias_},
-                      std::pair{"running_mean", &m.running_mean_},
-                      std::pair{"running_var", &m.running_var_},
-                      std::pair{"num_batches_tracked", &m.num_batches_tracked_}};
-  }
-};
-
 namespace {
 
 void fill(Tensor& tensor, double value) {
@@ -175,24 +162,33 @@ void InstanceNorm1d::reset_running_stats() {
   if (num_batches_tracked_.defined()) *num_batches_tracked_.data<std::int64_t>() = 0;
 }
 
+template <class Module, class F>
+void InstanceNorm1d::each_tensor(Module& module, const F& f) {
+  const auto of = [&](const char* key, auto& tensor) {
+    if (tensor.defined()) f(key, tensor);
+  };
+  of("weight", module.weight_);
+  of("bias", module.bias_);
+  of("running_mean", module.running_mean_);
+  of("running_var", module.running_var_);
+  of("num_batches_tracked", module.num_batches_tracked_);
+}
+
 std::map<std::string, View> InstanceNorm1d::state() {
   std::map<std::string, View> result;
-  for (const auto& [key, tensor] : NamedTensors::of(*this)) {
-    if (tensor->defined()) result[key] = tensor->view();
-  }
+  each_tensor(*this, [&](const char* key, Tensor& tensor) { result[key] = tensor.view(); });
   return result;
 }
 
 void InstanceNorm1d::save(const std::string& path) const {
   StoredTensors stored;
-  for (const auto& [key, tensor] : NamedTensors::of(*this)) {
-    if (!tensor->defined()) continue;
-    const ConstView view = tensor->view();
+  each_tensor(*this, [&](const char* key, const Tensor& tensor) {
+    const ConstView view = tensor.view();
     const auto* data = static_cast<const std::byte*>(view.data);
     stored[key] = {safetensors_word(view.dtype),
                    {view.shape.begin(), view.shape.end()},
                    {data, data + view.shape.product() * size_of(view.dtype)}};
-  }
+  });
   write_safetensors(path, stored);
 }
 

@@ -10,15 +10,13 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
-#include <map>
 #include <string>
 #include <tuple>
-#include <utility>
 #include <vector>
 
 #include "calls.h"
 #include "dtype.h"
-#include "scale.h"
+#include "inputs.h"
 
 namespace instnorm::test {
 namespace {
@@ -47,27 +45,11 @@ bool same_but_for_nan(DType dtype, const std::byte* a, const std::vector<std::by
   });
 }
 
-class Threads {
- public:
-  explicit Threads(int k) : before_(get_num_threads()) { set_num_threads(k); }
-  ~Threads() { set_num_threads(before_); }
-  Threads(const Threads&) = delete;
-  Threads& operator=(const Threads&) = delete;
-
- private:
-  int before_;
-};
-
 // Everything that the functions compute from x and g, as bytes.
 struct Outcome {
   std::vector<std::byte> y, back, dx, parameters;
   std::vector<double> mean, m2;
   bool operator==(const Outcome&) const = default;
-};
-
-struct Inputs {
-  Array x, g;
-  Pattern out = Pattern::dense;
 };
 
 Outcome outcome_of(Inputs& in, bool in_place = false) {
@@ -120,27 +102,6 @@ Outcome outcome_of(Inputs& in, bool in_place = false) {
   return r;
 }
 
-struct Values {
-  std::vector<double> x, g;
-};
-
-// Most tests come back for the same ones.
-const Values& values_of(std::int64_t size) {
-  static std::map<std::int64_t, Values> all;
-  const auto [entry, is_new] = all.try_emplace(size);
-  if (is_new) {
-    Random random(21);
-    entry->second = {normal_values(random, size, 2.0, 1.0), normal_values(random, size)};
-  }
-  return entry->second;
-}
-
-Inputs inputs(DType dtype, const Dims& shape, Pattern in = Pattern::dense,
-              Pattern out = Pattern::dense) {
-  const Values& values = values_of(shape.product());
-  return {Array(dtype, shape, values.x, in), Array(dtype, shape, values.g, in), out};
-}
-
 // Long enough for several threads to be worth it; few rows and many.
 const Dims kThreadedShapes[] = {{1, 1, 400'011}, {2, 3, 60'003}, {100, 11, 101}};
 
@@ -166,28 +127,6 @@ TEST_P(EveryDType, RunsAreAlike) {
     const Outcome first = outcome_of(in);
     EXPECT_TRUE(outcome_of(in) == first) << shape.str();
   }
-}
-
-// Rows that need other arithmetic than most, or none: constant, large, small, not finite.
-void make_special(std::vector<double>& x, std::int64_t row, std::int64_t L, int kind) {
-  for (std::int64_t l = 0; l < L; ++l) {
-    double& value = x[static_cast<std::size_t>(row * L + l)];
-    if (kind == 0) value = 0.1;
-    if (kind == 1) value *= 1e37;
-    if (kind == 2) value *= 1e-37;
-    if (kind == 3 && l == L / 2) value = std::numeric_limits<double>::quiet_NaN();
-    if (kind == 4 && l == L - 1) value = std::numeric_limits<double>::infinity();
-  }
-}
-
-Inputs with_special_rows(DType dtype, const Dims& shape, Pattern pattern = Pattern::dense) {
-  const Inputs plain = inputs(dtype, shape);
-  std::vector<double> x = plain.x.values();
-  const std::int64_t rows = shape[0] * shape[1];
-  for (std::int64_t row = 2; row < rows; row += 3) {
-    make_special(x, row, shape[2], static_cast<int>(row / 3 % 6));  // 5: an ordinary row
-  }
-  return {Array(dtype, shape, x, pattern), Array(dtype, shape, plain.g.values(), pattern), pattern};
 }
 
 // Each row alone, in every batch that holds it.
@@ -397,69 +336,6 @@ TEST_P(EveryDType, GradientsOfColumnsByConstantMomentsAreAsDense) {
   for (const bool in_place : {false, true}) {
     Inputs columns = with_special_rows(GetParam(), shape, Pattern::channels_last);
     EXPECT_EQ(gradient(columns, in_place), dense) << "in place " << in_place;
-  }
-}
-
-// What is too large for the caches is stored past them: one instance, in a batch of its copies.
-class Streamed : public testing::TestWithParam<std::tuple<DType, Pattern>> {};
-
-INSTANTIATE_TEST_SUITE_P(Bits, Streamed,
-                         testing::Combine(testing::ValuesIn(kFloats),
-                                          testing::Values(Pattern::dense, Pattern::shifted,
-                                                          Pattern::channels_last)),
-                         [](const auto& test) {
-                           return std::string(name(std::get<0>(test.param))) +
-                                  (std::get<1>(test.param) == Pattern::dense     ? "Dense"
-                                   : std::get<1>(test.param) == Pattern::shifted ? "Shifted"
-                                                                                 : "ChannelsLast");
-                         });
-
-TEST_P(Streamed, ChangesNothing) {
-  constexpr std::int64_t kBytes = 12'000'000, kC = 11;  // as few as are streamed
-  const auto [dtype, pattern] = GetParam();
-  const Threads one_thread(1);
-  // With sanitizers these tests are half of all: rows in a run, overlapped ones and those of two
-  // blocks.
-  using Lengths = std::vector<std::int64_t>;
-  for (const std::int64_t L :
-       kSanitized ? Lengths{45, 1030, 5000} : Lengths{17, 45, 100, 1030, 5000}) {
-    const auto instance = static_cast<std::size_t>(kC * L * size_of(dtype));
-    const auto N = static_cast<std::int64_t>(static_cast<std::size_t>(kBytes) / 2 / instance + 1);
-    Inputs one = with_special_rows(dtype, {1, kC, L}, pattern);
-    Array x(dtype, {N, kC, L}, pattern), g(dtype, {N, kC, L}, pattern);
-    for (const auto& [all, of] : {std::pair{&x, &one.x}, std::pair{&g, &one.g}}) {
-      auto* to = static_cast<std::byte*>(all->view().data);
-      for (std::int64_t n = 0; n < N; ++n, to += instance) {
-        std::memcpy(to, of->view().data, instance);
-      }
-    }
-    Array weight(dtype, {kC}, std::vector<double>(kC, 0.7));
-    const auto run = [&](Array& of_x, Array& of_g, Array& y, Array& dx) {
-      Moments m;
-      instance_norm(of_x.view(), y.view(), {.weight = weight.view(), .save_moments = &m});
-      instance_norm_backward(of_x.view(), of_g.view(), m, {.grad_input = dx.view()},
-                             {.weight = weight.view()});
-    };
-    Array y(dtype, x.shape(), pattern), dx(dtype, x.shape(), pattern);
-    Array y_alone(dtype, one.x.shape(), pattern), dx_alone(dtype, one.x.shape(), pattern);
-    // Rows that are columns are copied row by row where vectors have no fixed size.
-    if (pattern != Pattern::channels_last || cpu_target() != std::string("SCALAR")) {
-      EXPECT_NE(explain(x.view(), y.view()).find("streaming"), std::string::npos) << L;
-    }
-    run(x, g, y, dx);
-    run(one.x, one.g, y_alone, dx_alone);
-    const auto are_copies = [&](Array& all, Array& of) {
-      const auto* at = static_cast<const std::byte*>(all.view().data);
-      for (std::int64_t n = 0; n < N; ++n, at += instance) {
-        if (std::memcmp(at, of.view().data, instance) != 0) return false;
-      }
-      return true;
-    };
-    EXPECT_TRUE(are_copies(y, y_alone)) << "y, L " << L;
-    EXPECT_TRUE(are_copies(dx, dx_alone)) << "dx, L " << L;
-    instance_norm(x.view(), y.view(), {.activation = Activation::gelu});
-    instance_norm(one.x.view(), y_alone.view(), {.activation = Activation::gelu});
-    EXPECT_TRUE(are_copies(y, y_alone)) << "activation, L " << L;
   }
 }
 

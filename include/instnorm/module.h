@@ -58,7 +58,9 @@ class INSTNORM_API InstanceNorm1d {
   void load(const std::string& path);
 
  private:
-  friend struct NamedTensors;
+  // Calls f(key, tensor) for each tensor of `module`, const or not, that exists.
+  template <class Module, class F>
+  static void each_tensor(Module& module, const F& f);
 
   InstanceNorm1dOptions options_;
   bool training_ = true;

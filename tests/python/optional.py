@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import Any, NoReturn
 
 import pytest
@@ -21,13 +22,12 @@ class _Missing:
 def pytorchs_layer(*args: Any, bias: bool = True, **options: Any) -> Any:
     """torch.nn.InstanceNorm1d; the argument bias of that is younger than the oldest PyTorch that is supported."""
     torch = optional("torch")
-    try:
+    if "bias" in inspect.signature(torch.nn.InstanceNorm1d).parameters:
         return torch.nn.InstanceNorm1d(*args, bias=bias, **options)
-    except TypeError:
-        layer = torch.nn.InstanceNorm1d(*args, **options)
-        if not bias:
-            layer.register_parameter("bias", None)
-        return layer
+    layer = torch.nn.InstanceNorm1d(*args, **options)
+    if not bias:
+        layer.register_parameter("bias", None)
+    return layer
 
 
 def optional(name: str) -> Any:

@@ -31,6 +31,13 @@ def negated() -> torch.Tensor:
     return torch.imag(torch.complex(torch.ones(2, 3, 4), torch.ones(2, 3, 4)).conj())
 
 
+def conjugated() -> str:
+    """What is said of a complex tensor that is lazily conjugated: before its exchange API, PyTorch itself refuses it."""
+    if hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
+        return "[instance_norm] input must be float16, bfloat16, float32 or float64, got complex64"
+    return "[instance_norm] input must be an array whose memory can be read, but Tensor says: "
+
+
 def packed(field: str) -> np.ndarray:
     return np.zeros((2, 3), [("a", "u1"), ("f", "f4")])[field]
 
@@ -57,7 +64,7 @@ ERRORS = [
     (lambda: norm(fake()), TypeError, "[instance_norm] input must be a plain tensor, got a FakeTensor, which has no memory of its own: instnorm.torch takes it"),
     (lambda: norm(negated()), TypeError, "[instance_norm] input is a lazily negated view, whose memory has the other sign: give .resolve_neg()"),
     (lambda: norm(torch.ones(2, 3, 4, dtype=torch.complex64)), ValueError, "[instance_norm] input must be float16, bfloat16, float32 or float64, got complex64"),
-    (lambda: norm(torch.ones(2, 3, 4, dtype=torch.complex64).conj()), ValueError, "[instance_norm] input must be "),
+    (lambda: norm(torch.ones(2, 3, 4, dtype=torch.complex64).conj()), ValueError, conjugated()),
     (lambda: norm(torch.empty(2, 3, 4, device="meta")), ValueError, "[instance_norm] input must be on the CPU, got an array on meta"),
     (lambda: norm(torch.ones(3, 4).to_sparse()), ValueError, "[instance_norm] input must be an array whose memory can be read, but Tensor says: "),
     (lambda: torch.func.vmap(norm)(torch.ones(2, 3, 4)), ValueError, "[instance_norm] input must be an array whose memory can be read, but Tensor says: "),

@@ -12,6 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
+# Behaves as the PyTorch does that requirements/frameworks.txt names, in what older ones did otherwise.
+NEWEST = tuple(map(int, torch.__version__.split("+")[0].split(".")[:2])) >= (2, 13)
+
 # Largest error of y relative to 1 + |y|, beside the rounding of a 16-bit result: the library's
 # promise, which PyTorch's own operator does not keep at a large mean.
 PROMISE = {torch.float16: 1e-6, torch.bfloat16: 1e-6, torch.float32: 1e-6, torch.float64: 8 * 2.0**-52}
