@@ -14,7 +14,7 @@ namespace instnorm {
 namespace {
 
 Machine this_machine() {
-  return {cpu_target(), cpu::usable_threads(), cpu::kernels().front().columns.moments != nullptr};
+  return {cpu_target(), cpu::usable_threads(), cpu::kernels().front()->columns.moments != nullptr};
 }
 
 void plan_and_run(const Problem& problem) {

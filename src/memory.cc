@@ -16,6 +16,8 @@
 #include <string>
 #include <vector>
 
+#include "remembered.h"
+
 namespace instnorm {
 namespace {
 
@@ -69,8 +71,8 @@ std::size_t bound_from_environment() {
 }
 
 std::size_t bound() {
-  static const std::size_t bytes = bound_from_environment();
-  return bytes;
+  static constinit Remembered<std::size_t, SIZE_MAX> bytes;
+  return bytes.or_else(bound_from_environment);
 }
 
 // Who wants a block and finds it locked goes on without it.
@@ -141,6 +143,9 @@ Kept& kept() {
   static Kept& kept = make_kept();
   return kept;
 }
+
+// Made before there are threads, one of which could be making it at a fork.
+[[maybe_unused]] const Kept& made_early = kept();
 
 }  // namespace
 

@@ -346,8 +346,7 @@ constexpr DtypeKernels KernelsOfDtype() {
 }
 
 // kernels_16bit.cc
-const DtypeKernels& KernelsOfFloat16();
-const DtypeKernels& KernelsOfBfloat16();
+extern const DtypeKernels kOfFloat16, kOfBfloat16;
 
 }  // namespace instnorm::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -8,7 +8,7 @@
 #include <hwy/highway.h>
 #include <instnorm/tensor.h>
 
-#include <vector>
+#include <span>
 
 #include "cpu/kernels-inl.h"
 #include "cpu/target.h"
@@ -16,12 +16,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace instnorm::cpu::HWY_NAMESPACE {
 
-const KernelTable& Table() {
-  static const KernelTable kTable = {KernelsOfFloat16(), KernelsOfBfloat16(),
-                                     KernelsOfDtype<float, float>(),
-                                     KernelsOfDtype<double, double>()};
-  return kTable;
-}
+constinit const DtypeKernels kOfFloat32 = KernelsOfDtype<float, float>();
+constinit const DtypeKernels kOfFloat64 = KernelsOfDtype<double, double>();
+constinit const KernelTable kTable = {&kOfFloat16, &kOfBfloat16, &kOfFloat32, &kOfFloat64};
 
 }  // namespace instnorm::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -29,21 +26,21 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace instnorm::cpu {
 
-const std::vector<Target>& compiled_targets() {
-  static const std::vector<Target> kTargets = {
+std::span<const Target> compiled_targets() {
+  static constexpr Target kTargets[] = {
 #if (HWY_TARGETS & HWY_AVX3) && HWY_STATIC_TARGET != HWY_AVX3
-      {HWY_AVX3, &N_AVX3::Table},
+      {HWY_AVX3, &N_AVX3::kTable},
 #endif
 #if (HWY_TARGETS & HWY_AVX2) && HWY_STATIC_TARGET != HWY_AVX2
-      {HWY_AVX2, &N_AVX2::Table},
+      {HWY_AVX2, &N_AVX2::kTable},
 #endif
 #if (HWY_TARGETS & HWY_SSE4) && HWY_STATIC_TARGET != HWY_SSE4
-      {HWY_SSE4, &N_SSE4::Table},
+      {HWY_SSE4, &N_SSE4::kTable},
 #endif
 #if (HWY_TARGETS & HWY_SVE) && HWY_STATIC_TARGET != HWY_SVE
-      {HWY_SVE, &N_SVE::Table},
+      {HWY_SVE, &N_SVE::kTable},
 #endif
-      {HWY_STATIC_TARGET, &HWY_STATIC_DISPATCH(Table)},
+      {HWY_STATIC_TARGET, &HWY_STATIC_DISPATCH(kTable)},
   };
   return kTargets;
 }

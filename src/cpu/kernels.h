@@ -154,7 +154,7 @@ struct DtypeKernels {
 };
 
 // By the number of the float DType.
-using KernelTable = std::array<DtypeKernels, 4>;
+using KernelTable = std::array<const DtypeKernels*, 4>;
 
 // Elements of a block. A row's sums are taken block by block and merged in order, and nothing else
 // depends on blocks: so the result is a function of the row alone. 16 KiB of compute type stay in

@@ -12,15 +12,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace instnorm::cpu::HWY_NAMESPACE {
 
-const DtypeKernels& KernelsOfFloat16() {
-  static constexpr DtypeKernels kKernels = KernelsOfDtype<float, float16>();
-  return kKernels;
-}
-
-const DtypeKernels& KernelsOfBfloat16() {
-  static constexpr DtypeKernels kKernels = KernelsOfDtype<float, bfloat16>();
-  return kKernels;
-}
+constinit const DtypeKernels kOfFloat16 = KernelsOfDtype<float, float16>();
+constinit const DtypeKernels kOfBfloat16 = KernelsOfDtype<float, bfloat16>();
 
 }  // namespace instnorm::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -83,9 +83,9 @@ double bias_at(const Problem& p, Row row) {
 Call::Call(const Problem& p, const Plan& how, const KernelTable& table)
     : problem(p),
       plan(how),
-      common(table[static_cast<std::size_t>(p.dtype)].common),
-      wide(table[static_cast<std::size_t>(p.dtype)].wide),
-      columns(table[static_cast<std::size_t>(p.dtype)].columns) {}
+      common(table[static_cast<std::size_t>(p.dtype)]->common),
+      wide(table[static_cast<std::size_t>(p.dtype)]->wide),
+      columns(table[static_cast<std::size_t>(p.dtype)]->columns) {}
 
 bool trusted(const Problem& p, const RowMoments& moments, Arithmetic& how) {
   if (moments.constant) return true;

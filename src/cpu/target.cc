@@ -11,18 +11,22 @@
 #include <string>
 #include <vector>
 
+#include "remembered.h"
+
 namespace instnorm {
 namespace cpu {
 namespace {
 
 // Highway's name, but for AVX3, which everybody else calls AVX-512.
-std::string name_of(const Target& target) {
+const char* name_of(const Target& target) {
   return target.bit == HWY_AVX3 ? "AVX512" : hwy::TargetName(target.bit);
 }
 
-std::vector<Target> available() {
-  std::vector<Target> targets = compiled_targets();
-  std::erase_if(targets, [](const Target& t) { return (t.bit & hwy::SupportedTargets()) == 0; });
+std::vector<const Target*> available() {
+  std::vector<const Target*> targets;
+  for (const Target& target : compiled_targets()) {
+    if ((target.bit & hwy::SupportedTargets()) != 0) targets.push_back(&target);
+  }
   return targets;
 }
 
@@ -32,42 +36,36 @@ std::string normalised(std::string name) {
   return name == "AVX3" ? "AVX512" : name;
 }
 
-Target choose() {
-  const std::vector<Target> targets = available();
+const Target* choose() {
+  const std::vector<const Target*> targets = available();
   const char* wanted = std::getenv("INSTNORM_CPU_TARGET");
   if (wanted == nullptr || *wanted == '\0') return targets.front();
-  for (const Target& target : targets) {
-    if (name_of(target) == normalised(wanted)) return target;
-  }
   std::string possible;
-  for (const Target& target : targets) possible += (possible.empty() ? "" : ", ") + name_of(target);
+  for (const Target* target : targets) {
+    if (name_of(*target) == normalised(wanted)) return target;
+    possible += (possible.empty() ? "" : ", ") + std::string(name_of(*target));
+  }
   throw std::invalid_argument(
       std::string("INSTNORM_CPU_TARGET=") + wanted +
       " is unknown or not supported by this machine; possible: " + possible);
 }
 
 const Target& chosen() {
-  static const Target target = choose();  // tried again by the next caller if it throws
-  return target;
+  static constinit Remembered<const Target*, nullptr> target;
+  return *target.or_else(choose);
 }
 
 }  // namespace
 
-const KernelTable& kernels() {
-  static const KernelTable& table = chosen().kernels();
-  return table;
-}
+const KernelTable& kernels() { return *chosen().kernels; }
 
 }  // namespace cpu
 
-const char* cpu_target() {
-  static const std::string name = cpu::name_of(cpu::chosen());
-  return name.c_str();
-}
+const char* cpu_target() { return cpu::name_of(cpu::chosen()); }
 
 std::vector<std::string> available_cpu_targets() {
   std::vector<std::string> names;
-  for (const cpu::Target& target : cpu::available()) names.push_back(cpu::name_of(target));
+  for (const cpu::Target* target : cpu::available()) names.emplace_back(cpu::name_of(*target));
   return names;
 }
 

@@ -2,8 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
-#include <vector>
+#include <span>
 
 #include "cpu/kernels.h"
 
@@ -12,11 +11,11 @@ namespace instnorm::cpu {
 // One instruction set that the kernels are compiled for: Highway's bit, and its kernels.
 struct Target {
   std::int64_t bit;
-  const KernelTable& (*kernels)();
+  const KernelTable* kernels;
 };
 
 // All that this build has, best first (kernels.cc).
-const std::vector<Target>& compiled_targets();
+std::span<const Target> compiled_targets();
 
 // The kernels in use: those of the best instruction set that this machine has, or of the one that
 // INSTNORM_CPU_TARGET forces. Throws std::invalid_argument if that is unknown or cannot run here.

@@ -16,6 +16,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "remembered.h"
+
 namespace instnorm {
 namespace {
 
@@ -48,7 +50,8 @@ void set_num_threads(int k) {
 }
 
 int get_num_threads() {
-  static const int environment = from_environment();
+  static constinit Remembered<int, -1> remembered;
+  const int environment = remembered.or_else(from_environment);
   const int set = g_threads.load(std::memory_order_relaxed);
   if (set != kUnset) return set;
   return environment != kUnset ? environment : omp_get_max_threads();
@@ -60,8 +63,9 @@ int usable_threads() {
   if (omp_in_parallel() || g_forked_after_use.load(std::memory_order_relaxed)) return 1;
   // Behind a number that somebody has mistyped: OpenMP's runtime ends the process where it has no
   // memory for as many, or the system no threads.
-  static const int most = std::max(256, omp_get_num_procs());
-  return std::min(get_num_threads(), most);
+  static constinit Remembered<int, 0> most;
+  return std::min(get_num_threads(),
+                  most.or_else([] { return std::max(256, omp_get_num_procs()); }));
 }
 
 void note_threads_used() {

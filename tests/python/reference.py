@@ -15,7 +15,8 @@ _HALF_ULP = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 0.0, "float64"
 
 
 def wide(x: np.ndarray) -> np.ndarray:
-    return np.asarray(x).astype(np.longdouble if x.dtype == np.float64 else np.float64)
+    x = np.asarray(x)
+    return x.astype(np.longdouble if x.dtype in (np.float64, np.longdouble) else np.float64)
 
 
 def _rows(x: np.ndarray) -> np.ndarray:
@@ -30,9 +31,15 @@ def _param(p: np.ndarray | None, default: float) -> np.ndarray | float:
 
 
 def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    rows = _rows(wide(x))
-    mean = rows.mean(-1)
-    return mean, ((rows - mean[..., np.newaxis]) ** 2).sum(-1)
+    centre, shift, m2 = _moments(_rows(wide(x)))
+    return (centre + shift)[..., 0], m2[..., 0]
+
+
+def _moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The mean in two parts, and m2: one number has no room for a mean far from 0 beside a small spread."""
+    centre = rows[..., :1]
+    shift = (rows - centre).mean(-1, keepdims=True)
+    return centre, shift, ((rows - centre - shift) ** 2).sum(-1, keepdims=True)
 
 
 def normalize(
@@ -46,11 +53,13 @@ def normalize(
     """`statistics` are mean and variance, (N, C) or (1, C), instead of the rows' own."""
     rows = _rows(wide(x))
     if statistics is None:
-        mean, m2 = moments(x)
-        statistics = mean, m2 / rows.shape[-1]
-    mean, var = (wide(s)[..., np.newaxis] for s in statistics)
+        centre, shift, m2 = _moments(rows)
+        centred, var = rows - centre - shift, m2 / rows.shape[-1]
+    else:
+        mean, var = (wide(s)[..., np.newaxis] for s in statistics)
+        centred = rows - mean
     scale = _param(weight, 1.0) + (0.0 if weight is None else weight_offset)
-    y = (rows - mean) / np.sqrt(var + eps) * scale + _param(bias, 0.0)
+    y = centred / np.sqrt(var + eps) * scale + _param(bias, 0.0)
     return y.reshape(x.shape)
 
 
