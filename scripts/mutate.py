@@ -30,7 +30,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "mutate"
 EXPLAINED = ROOT / "docs" / "reliability.md"
-CPU = "sums-inl.h combine-inl.h algebra-inl.h lanes-inl.h io-inl.h columns-inl.h activation-inl.h kernels-inl.h " \
+CPU = "sums-inl.h combine-inl.h output-inl.h algebra-inl.h lanes-inl.h io-inl.h columns-inl.h activation-inl.h kernels-inl.h " \
       "forward.cc backward.cc presence.cc tile.cc row.cc"
 FILES = ["src/" + name for name in "row_algebra.h row_formulas-inl.h moments.cc problem.cc border.cc plan.cc overlap.cc".split()]
 FILES += ["src/cpu/" + name for name in CPU.split()]

@@ -13,6 +13,8 @@
 #include <cstddef>
 #include <type_traits>
 
+#include "cpu/lanes-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace instnorm::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
@@ -81,23 +83,21 @@ HWY_INLINE hn::Vec<D> ExpOfNegative(D d, hn::Vec<D> x) {
   return hn::IfThenElseZero(hn::Ge(x, hn::Set(d, Series::least)), hn::BitCast(d, e));
 }
 
-// share = 1 / (1 + exp(-z)) and rest = 1 - share, by exp of what is not positive, so that nothing
-// overflows and neither loses digits.
+// share = 1 / (1 + exp(-z)) and rest = 1 - share, by e = exp(-|z|), so that nothing overflows and
+// neither loses digits.
 template <class D>
-HWY_INLINE void LogisticAt(D d, hn::Vec<D> z, hn::Vec<D>& share, hn::Vec<D>& rest) {
+HWY_INLINE void LogisticAt(D d, hn::Vec<D> z, hn::Vec<D> e, hn::Vec<D>& share, hn::Vec<D>& rest) {
   const auto one = Constant(d, 1.0);
-  const auto e = ExpOfNegative(d, hn::Neg(hn::Abs(z)));
   const auto larger = hn::Div(one, hn::Add(one, e)), smaller = hn::Mul(e, larger);
   const auto negative = hn::Lt(z, hn::Zero(d));
   share = hn::IfThenElse(negative, smaller, larger);
   rest = hn::IfThenElse(negative, larger, smaller);
 }
 
-// z / (1 + exp(-u)) for a u of z's sign, at least as large as z far from 0: by exp of what is not
-// positive. Where that is 0, so is its product with z, for an infinite one too.
+// z / (1 + exp(-u)) for a u of z's sign, at least as large as z far from 0, by e = exp(-|u|). Where
+// that is 0, so is its product with z, for an infinite one too.
 template <class D>
-HWY_INLINE hn::Vec<D> TimesLogistic(D d, hn::Vec<D> z, hn::Vec<D> u) {
-  const auto e = ExpOfNegative(d, hn::Neg(hn::Abs(u)));
+HWY_INLINE hn::Vec<D> TimesLogistic(D d, hn::Vec<D> z, hn::Vec<D> e) {
   const auto below = hn::Mul(e, hn::Max(z, Constant(d, -1000.0)));
   return hn::Div(hn::IfThenElse(hn::Lt(z, hn::Zero(d)), below, z), hn::Add(Constant(d, 1.0), e));
 }
@@ -139,16 +139,18 @@ struct NormalTail<double> {
                                  0x1.d240f1ba59610p-19};
 };
 
-// distance = |z|, cut where the tail is 0; e = exp(-z^2 / 2); their product with `share` is the
-// tail at |z|.
+// exp(-z^2 / 2), and 0 where z^2 overflows.
 template <class D>
-HWY_INLINE void NormalAt(D d, hn::Vec<D> z, hn::Vec<D>& distance, hn::Vec<D>& e,
-                         hn::Vec<D>& share) {
+HWY_INLINE hn::Vec<D> NormalExp(D d, hn::Vec<D> z) {
+  return ExpOfNegative(d, hn::Mul(hn::Mul(z, z), Constant(d, -0.5)));
+}
+
+// distance = |z|, cut where the tail is 0; the result times exp(-z^2 / 2) is the tail at |z|.
+template <class D>
+HWY_INLINE hn::Vec<D> TailShare(D d, hn::Vec<D> z, hn::Vec<D>& distance) {
   using Tail = NormalTail<hn::TFromD<D>>;
   distance = hn::Min(hn::Abs(z), Constant(d, 40.0));
-  // Where z^2 overflows exp is 0, as it should be.
-  e = ExpOfNegative(d, hn::Mul(hn::Mul(z, z), Constant(d, -0.5)));
-  share = hn::Div(Polynomial(d, Tail::p, distance), Polynomial(d, Tail::q, distance));
+  return hn::Div(Polynomial(d, Tail::p, distance), Polynomial(d, Tail::q, distance));
 }
 
 // factor * z, and 0 where the factor has become it: also for an infinite z.
@@ -163,7 +165,10 @@ HWY_INLINE hn::Vec<D> WithNaN(D, hn::Vec<D> z, hn::Vec<D> slope) {
   return hn::IfThenElse(hn::IsNaN(z), z, slope);
 }
 
+// Short activations are functions of one vector, Value and Slope.
+
 struct NoActivation {
+  static constexpr bool kLong = false;
   template <class D>
   static HWY_INLINE hn::Vec<D> Value(D, hn::Vec<D> z) {
     return z;
@@ -172,6 +177,7 @@ struct NoActivation {
 
 // NaN is neither above nor below 0 and stays.
 struct Relu {
+  static constexpr bool kLong = false;
   template <class D>
   static HWY_INLINE hn::Vec<D> Value(D d, hn::Vec<D> z) {
     return hn::IfThenElse(hn::Le(z, hn::Zero(d)), hn::Zero(d), z);
@@ -183,6 +189,7 @@ struct Relu {
 };
 
 struct LeakyRelu {
+  static constexpr bool kLong = false;
   static constexpr double kSlope = 0.01;
   template <class D>
   static HWY_INLINE hn::Vec<D> Value(D d, hn::Vec<D> z) {
@@ -194,60 +201,109 @@ struct LeakyRelu {
   }
 };
 
-// The long ones are functions of their own, so that each is compiled once, not for each dtype and
-// loop.
+// Long ones take n values in memory, at most kGroup and whole vectors of them, and put values or
+// slopes in their place. One vector's arithmetic waits for itself most of the time: exp alone is a
+// chain of 40 cycles. In two loops there are fewer instructions behind each wait, so the processor
+// has more vectors under way. They are functions of their own, so that each is compiled once, not
+// for each dtype and loop.
+
+template <class T>
+constexpr size_t kGroup = 512 / sizeof(T);
+
+// z[i...] = second(z, e), for e = first(z), of each vector.
+template <class D, class First, class Second>
+HWY_INLINE void InTwoLoops(D d, hn::TFromD<D>* HWY_RESTRICT z, size_t n, const First& first,
+                           const Second& second) {
+  using T = hn::TFromD<D>;
+  HWY_ALIGN T e[kGroup<T>];
+  const size_t lanes = hn::Lanes(d);
+  for (size_t i = 0; i < n; i += lanes) hn::Store(first(hn::Load(d, z + i)), d, e + i);
+  for (size_t i = 0; i < n; i += lanes) {
+    hn::Store(second(hn::Load(d, z + i), hn::Load(d, e + i)), d, z + i);
+  }
+}
 
 // z * integral = max(z, 0) - |z| * tail. Below -38 (float: -13) that is 0.
 struct Gelu {
-  template <class D>
-  static HWY_NOINLINE hn::Vec<D> Value(D d, hn::VecArg<hn::Vec<D>> z) {
-    hn::Vec<D> distance, e, share;
-    NormalAt(d, z, distance, e, share);
-    return hn::NegMulAdd(hn::Mul(distance, e), share, Relu::Value(d, z));
+  static constexpr bool kLong = true;
+  template <class D, class V = hn::Vec<D>>
+  static HWY_NOINLINE void Values(D d, hn::TFromD<D>* z, size_t n) {
+    InTwoLoops(
+        d, z, n, [d](V v) INSTNORM_INLINED { return NormalExp(d, v); },
+        [d](V v, V e) INSTNORM_INLINED {
+          V distance = v;
+          const auto share = TailShare(d, v, distance);
+          return hn::NegMulAdd(hn::Mul(distance, e), share, Relu::Value(d, v));
+        });
   }
-  template <class D>
-  static HWY_NOINLINE hn::Vec<D> Slope(D d, hn::VecArg<hn::Vec<D>> z) {
-    hn::Vec<D> distance, e, share;
-    NormalAt(d, z, distance, e, share);
-    const auto tail = hn::Mul(e, share), density = hn::Mul(e, Constant(d, 0.39894228040143267794));
-    const auto integral =
-        hn::IfThenElse(hn::Lt(z, hn::Zero(d)), tail, hn::Sub(Constant(d, 1.0), tail));
-    return WithNaN(d, z, hn::Add(integral, Weighted(d, density, z)));
+  template <class D, class V = hn::Vec<D>>
+  static HWY_NOINLINE void Slopes(D d, hn::TFromD<D>* z, size_t n) {
+    InTwoLoops(
+        d, z, n, [d](V v) INSTNORM_INLINED { return NormalExp(d, v); },
+        [d](V v, V e) INSTNORM_INLINED {
+          V distance = v;
+          const auto tail = hn::Mul(e, TailShare(d, v, distance));
+          const auto density = hn::Mul(e, Constant(d, 0.39894228040143267794));
+          const auto integral =
+              hn::IfThenElse(hn::Lt(v, hn::Zero(d)), tail, hn::Sub(Constant(d, 1.0), tail));
+          return WithNaN(d, v, hn::Add(integral, Weighted(d, density, v)));
+        });
   }
 };
 
 // z / 2 (1 + tanh u) = z sigmoid(2 u), u = sqrt(2 / pi) (z + 0.044715 z^3).
 struct GeluTanh {
+  static constexpr bool kLong = true;
   template <class D>
-  static HWY_INLINE hn::Vec<D> TwiceU(D d, hn::Vec<D> z, hn::Vec<D> z2) {
-    const auto cubic = hn::MulAdd(z2, Constant(d, 0.044715), Constant(d, 1.0));
+  static HWY_INLINE hn::Vec<D> TwiceU(D d, hn::Vec<D> z) {
+    const auto cubic = hn::MulAdd(hn::Mul(z, z), Constant(d, 0.044715), Constant(d, 1.0));
     return hn::Mul(hn::Mul(z, cubic), Constant(d, 1.5957691216057307117));
   }
   template <class D>
-  static HWY_NOINLINE hn::Vec<D> Value(D d, hn::VecArg<hn::Vec<D>> z) {
-    return TimesLogistic(d, z, TwiceU(d, z, hn::Mul(z, z)));
+  static HWY_INLINE hn::Vec<D> Exp(D d, hn::Vec<D> z) {
+    return ExpOfNegative(d, hn::Neg(hn::Abs(TwiceU(d, z))));
   }
-  template <class D>
-  static HWY_NOINLINE hn::Vec<D> Slope(D d, hn::VecArg<hn::Vec<D>> z) {
-    const auto z2 = hn::Mul(z, z);
-    hn::Vec<D> share, rest;
-    LogisticAt(d, TwiceU(d, z, z2), share, rest);
-    const auto inner = hn::MulAdd(z2, Constant(d, 3 * 0.044715), Constant(d, 1.0));
-    const auto curve = hn::Mul(hn::Mul(share, rest), Constant(d, 1.5957691216057307117));
-    return WithNaN(d, z, hn::Add(share, Weighted(d, curve, hn::Mul(z, inner))));
+  template <class D, class V = hn::Vec<D>>
+  static HWY_NOINLINE void Values(D d, hn::TFromD<D>* z, size_t n) {
+    InTwoLoops(
+        d, z, n, [d](V v) INSTNORM_INLINED { return Exp(d, v); },
+        [d](V v, V e) INSTNORM_INLINED { return TimesLogistic(d, v, e); });
+  }
+  template <class D, class V = hn::Vec<D>>
+  static HWY_NOINLINE void Slopes(D d, hn::TFromD<D>* z, size_t n) {
+    InTwoLoops(
+        d, z, n, [d](V v) INSTNORM_INLINED { return Exp(d, v); },
+        [d](V v, V e) INSTNORM_INLINED {
+          V share = e, rest = e;
+          LogisticAt(d, TwiceU(d, v), e, share, rest);
+          const auto inner = hn::MulAdd(hn::Mul(v, v), Constant(d, 3 * 0.044715), Constant(d, 1.0));
+          const auto curve = hn::Mul(hn::Mul(share, rest), Constant(d, 1.5957691216057307117));
+          return WithNaN(d, v, hn::Add(share, Weighted(d, curve, hn::Mul(v, inner))));
+        });
   }
 };
 
 struct Silu {
+  static constexpr bool kLong = true;
   template <class D>
-  static HWY_NOINLINE hn::Vec<D> Value(D d, hn::VecArg<hn::Vec<D>> z) {
-    return TimesLogistic(d, z, z);
+  static HWY_INLINE hn::Vec<D> Exp(D d, hn::Vec<D> z) {
+    return ExpOfNegative(d, hn::Neg(hn::Abs(z)));
   }
-  template <class D>
-  static HWY_NOINLINE hn::Vec<D> Slope(D d, hn::VecArg<hn::Vec<D>> z) {
-    hn::Vec<D> share, rest;
-    LogisticAt(d, z, share, rest);
-    return WithNaN(d, z, hn::Add(share, Weighted(d, hn::Mul(share, rest), z)));
+  template <class D, class V = hn::Vec<D>>
+  static HWY_NOINLINE void Values(D d, hn::TFromD<D>* z, size_t n) {
+    InTwoLoops(
+        d, z, n, [d](V v) INSTNORM_INLINED { return Exp(d, v); },
+        [d](V v, V e) INSTNORM_INLINED { return TimesLogistic(d, v, e); });
+  }
+  template <class D, class V = hn::Vec<D>>
+  static HWY_NOINLINE void Slopes(D d, hn::TFromD<D>* z, size_t n) {
+    InTwoLoops(
+        d, z, n, [d](V v) INSTNORM_INLINED { return Exp(d, v); },
+        [d](V v, V e) INSTNORM_INLINED {
+          V share = e, rest = e;
+          LogisticAt(d, v, e, share, rest);
+          return WithNaN(d, v, hn::Add(share, Weighted(d, hn::Mul(share, rest), v)));
+        });
   }
 };
 

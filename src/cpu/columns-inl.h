@@ -18,10 +18,10 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "cpu/combine-inl.h"
 #include "cpu/io-inl.h"
 #include "cpu/kernels.h"
 #include "cpu/lanes-inl.h"
+#include "cpu/output-inl.h"
 #include "cpu/sums-inl.h"
 #include "plan.h"
 
@@ -239,9 +239,9 @@ HWY_INLINE void ColumnGradientSums(D d, const G* g, size_t g_step, const T* x, s
   }
 }
 
-// y at (l, i) = value(reader, l, i, row) for all l and rows, as EachVector has them. When
+// y at (l, i) = Act of value(reader, l, i, row) for all l and rows, as EachVector has them. When
 // streaming, fetch_next(i) is called for element i of what is read next, which may be nothing.
-template <class D, class T, class Value, class FetchNext>
+template <class Act, class D, class T, class Value, class FetchNext>
 HWY_INLINE void CombineColumns(D d, T* y, size_t step, const Columns& columns, size_t n,
                                bool stream, const Value& value, const FetchNext& fetch_next) {
   const size_t lanes = hn::Lanes(d), count = columns.count;
@@ -250,9 +250,10 @@ HWY_INLINE void CombineColumns(D d, T* y, size_t step, const Columns& columns, s
   constexpr size_t per_line = kLineBytes / sizeof(T);
   for (size_t l = 0; l < runs; ++l) {
     T* to = y + l * step;
+    Output<Act, D, T> out(to, stream);
     size_t i = 0, row = 0;
     const auto part = [&](size_t here) INSTNORM_INLINED {
-      StorePartAs(d, value(Part<D>{here}, l, i, row), to + i, here);
+      out.PutPart(value(Part<D>{here}, l, i, row), i, here);
       i += here;
       row = (row + here) % count;
     };
@@ -262,15 +263,12 @@ HWY_INLINE void CombineColumns(D d, T* y, size_t step, const Columns& columns, s
     while (i < head) part(std::min(lanes, head - i));
     for (; i + lanes <= end; i += lanes) {
       const auto v = value(Whole<D>(), l, i, row);
-      if (stream) {
-        fetch_next(l * step + i);
-        StreamAs(d, v, to + i);
-      } else {
-        StoreAs(d, v, to + i);
-      }
+      if (stream) fetch_next(l * step + i);
+      out.Put(v, i);
       row += next_row;
       if (row >= count) row -= count;
     }
+    out.Flush();
     while (i < length) part(std::min(lanes, length - i));
   }
 }
@@ -284,11 +282,11 @@ HWY_INLINE void ColumnAffine(D d, const T* x, size_t x_step, T* y, size_t y_step
   const RowConstants<D> centre(k.centre, count), a(k.a, count), b(k.b, count);
   const Columns columns{count, x_step == count && y_step == count};
   const bool fetch = x_step * n * sizeof(T) <= kFetchNextBytes;
-  CombineColumns(
+  CombineColumns<Act>(
       d, y, y_step, columns, n, stream,
       [&](const auto& reader, size_t l, size_t i, size_t row) INSTNORM_INLINED {
         const auto v = hn::Sub(reader.Load(x + l * x_step + i), centre.From(row));
-        return Act::Value(d, hn::MulAdd(v, a.From(row), b.From(row)));
+        return hn::MulAdd(v, a.From(row), b.From(row));
       },
       [&](size_t i) INSTNORM_INLINED {
         if (fetch) hwy::Prefetch(x + x_step * n + i);
@@ -302,7 +300,7 @@ HWY_INLINE void ColumnBackward(D d, const T* g, size_t g_step, const T* x, size_
   const RowConstants<D> centre(k.centre, count), p(k.p, count), q(k.q, count), r(k.r, count);
   const Columns columns{count, g_step == count && x_step == count && step == count};
   const bool fetch = x_step * n * sizeof(T) <= kFetchNextBytes / 2;
-  CombineColumns(
+  CombineColumns<NoActivation>(
       d, dx, step, columns, n, stream,
       [&](const auto& reader, size_t l, size_t i, size_t row) INSTNORM_INLINED {
         const auto v = hn::Sub(reader.Load(x + l * x_step + i), centre.From(row));
@@ -322,7 +320,7 @@ HWY_INLINE void ColumnScaled(D d, const T* g, size_t g_step, T* dx, size_t step,
                              size_t n, const double* factors, bool stream) {
   const RowConstants<D> p(factors, count);
   const Columns columns{count, g_step == count && step == count};
-  CombineColumns(
+  CombineColumns<NoActivation>(
       d, dx, step, columns, n, stream,
       [&](const auto& reader, size_t l, size_t i, size_t row)
           INSTNORM_INLINED { return hn::Mul(reader.Load(g + l * g_step + i), p.From(row)); },

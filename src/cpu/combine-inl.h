@@ -16,19 +16,17 @@
 #include "cpu/activation-inl.h"
 #include "cpu/io-inl.h"
 #include "cpu/lanes-inl.h"
+#include "cpu/output-inl.h"
 #include "row_algebra.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace instnorm::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// What a write to memory takes at a time, on x86 and nearly all Arm.
-constexpr size_t kLineBytes = 64;
-
-// y[i] = value(reader, i) for all i of a block. y may be one of the operands that `value` reads.
-// Code is copied for each use of `value`, so a long one (kLong) gets no special cases: its
+// y[i] = Act of value(reader, i) for all i of a block. y may be one of the operands that `value`
+// reads. Code is copied for each use of `value`, so a long one (kLong) gets no special cases: its
 // arithmetic hides what they save.
-template <bool kLong, class D, class T, class Value>
+template <bool kLong, class Act, class D, class T, class Value>
 HWY_INLINE void Combine(D d, T* y, size_t n, bool stream, const Value& value) {
   const size_t lanes = hn::Lanes(d);
   // Whole cache lines only are streamed: a line that is streamed in part, and stored in part by the
@@ -40,18 +38,22 @@ HWY_INLINE void Combine(D d, T* y, size_t n, bool stream, const Value& value) {
   const size_t end = stream ? head + (n - head) / per_line * per_line : head;
   size_t i = 0;
   if constexpr (kLong) {
+    Output<Act, D, T> out(y, stream);
     const auto parts = [&](size_t until) INSTNORM_INLINED {
       while (i < until) {
         const size_t here = std::min(lanes, until - i);
-        StorePartAs(d, value(Part<D>{here}, i), y + i, here);
+        out.PutPart(value(Part<D>{here}, i), i, here);
         i += here;
       }
     };
     parts(head);
-    for (; i + lanes <= end; i += lanes) StreamAs(d, value(Whole<D>(), i), y + i);
-    for (; i + lanes <= n; i += lanes) StoreAs(d, value(Whole<D>(), i), y + i);
+    for (; i + lanes <= end; i += lanes) out.Put(value(Whole<D>(), i), i);
+    out.EndStream();
+    for (; i + lanes <= n; i += lanes) out.Put(value(Whole<D>(), i), i);
+    out.Flush();
     parts(n);
   } else {
+    static_assert(std::is_same_v<Act, NoActivation>);
     // The end of the row as a whole vector that overlaps the one before it. Taken first, since y
     // may be what it reads; not when streaming, which would not store into a line twice.
     hn::Vec<D> end_of_row;
@@ -136,7 +138,7 @@ class CombineBeside {
 // put together of both, so that no store is a part of a vector, and none but the first and the last
 // is a part of a cache line. n is at least what a line holds. When streaming, fetch_next(i)
 // is called for element i of the next rows, which may be none.
-template <class D, class T, class ValueOf, class FetchNext>
+template <class Act, class D, class T, class ValueOf, class FetchNext>
 HWY_INLINE void CombineRun(D d, T* y, size_t count, size_t n, bool stream, const ValueOf& value_of,
                            const FetchNext& fetch_next) {
   const size_t lanes = hn::Lanes(d), total = count * n;
@@ -144,18 +146,15 @@ HWY_INLINE void CombineRun(D d, T* y, size_t count, size_t n, bool stream, const
   const size_t misaligned = reinterpret_cast<uintptr_t>(y) % kLineBytes / sizeof(T);
   size_t i = (per_line - misaligned) % per_line, row = 0, end_of_row = n;
   auto value = value_of(size_t{0});
+  Output<Act, D, T> out(y, stream);
   for (size_t head = 0; head < i; head += lanes) {
     const size_t here = std::min(lanes, i - head);
-    StorePartAs(d, value(Part<D>{here}, head), y + head, here);
+    out.PutPart(value(Part<D>{here}, head), head, here);
   }
   const size_t end = stream ? i + (total - i) / per_line * per_line : total;
   const auto put = [&](hn::Vec<D> v) INSTNORM_INLINED {
-    if (stream) {
-      fetch_next(i);
-      StreamAs(d, v, y + i);
-    } else {
-      StoreAs(d, v, y + i);
-    }
+    if (stream) fetch_next(i);
+    out.Put(v, i);
     i += lanes;
   };
   const auto next_row = [&]() INSTNORM_INLINED {
@@ -175,16 +174,17 @@ HWY_INLINE void CombineRun(D d, T* y, size_t count, size_t n, bool stream, const
     next_row();
     put(hn::IfThenElse(here, of_this, value(Whole<D>(), i)));
   }
+  out.Flush();
   while (i < total) {
     if (i >= end_of_row) next_row();
     const size_t here = std::min({lanes, total - i, end_of_row - i});
-    StorePartAs(d, value(Part<D>{here}, i), y + i, here);
+    out.PutPart(value(Part<D>{here}, i), i, here);
     i += here;
   }
 }
 
-// activation((x * scale - centre) * a + b)
-template <class D, class T, class Act, bool kScaled>
+// (x * scale - centre) * a + b
+template <class D, class T, bool kScaled>
 struct AffineValue {
   const T* x;
   Repeated<D> scale, centre, a, b;
@@ -194,7 +194,7 @@ struct AffineValue {
     auto v = reader.Load(x + i * step);
     if constexpr (kScaled) v = hn::Mul(v, All(D(), scale));
     const D d;
-    return Act::Value(d, hn::MulAdd(hn::Sub(v, All(d, centre)), All(d, a), All(d, b)));
+    return hn::MulAdd(hn::Sub(v, All(d, centre)), All(d, a), All(d, b));
   }
 };
 
@@ -217,11 +217,11 @@ HWY_INLINE void BlockAffine(D d, const T* x, T* y, size_t n, double scale_of_x, 
   constexpr bool kLong = kLongValue<D, T, Act>;
   if constexpr (std::is_same_v<T, double>) {
     if (scale_of_x != 1.0) {
-      Combine<true>(d, y, n, stream, AffineValue<D, T, Act, true>{x, scale, centre, a, b});
+      Combine<true, Act>(d, y, n, stream, AffineValue<D, T, true>{x, scale, centre, a, b});
       return;
     }
   }
-  Combine<kLong>(d, y, n, stream, AffineValue<D, T, Act, false>{x, scale, centre, a, b});
+  Combine<kLong, Act>(d, y, n, stream, AffineValue<D, T, false>{x, scale, centre, a, b});
 }
 
 // p * g: x, which may be NaN, has no part in it
@@ -254,12 +254,12 @@ HWY_INLINE void BlockBackward(D d, const G* g, const T* x, T* dx, size_t n,
                               const BackwardCoefficients& k, bool stream) {
   constexpr bool kLong = kLongValue<D, T, NoActivation>;
   if (k.q == 0.0 && k.r == 0.0) {
-    Combine<kLong>(d, dx, n, stream, ScaledValue<D, G>{g, Repeat(d, k.p)});
+    Combine<kLong, NoActivation>(d, dx, n, stream, ScaledValue<D, G>{g, Repeat(d, k.p)});
     return;
   }
-  Combine<kLong>(d, dx, n, stream,
-                 BackwardValue<D, G, T>{g, x, Repeat(d, k.centre), Repeat(d, k.p), Repeat(d, k.q),
-                                        Repeat(d, k.r)});
+  Combine<kLong, NoActivation>(d, dx, n, stream,
+                               BackwardValue<D, G, T>{g, x, Repeat(d, k.centre), Repeat(d, k.p),
+                                                      Repeat(d, k.q), Repeat(d, k.r)});
 }
 
 // p * g + s * u + q * (x - centre) + r
@@ -281,16 +281,16 @@ template <class D, class T>
 HWY_INLINE void BlockDouble(D d, const T* g, const T* u, const T* x, T* dx, size_t n, double centre,
                             double p, double s, double q, double r, bool stream) {
   if (s == 0.0 && q == 0.0 && r == 0.0) {
-    Combine<true>(d, dx, n, stream, ScaledValue<D, T>{g, Repeat(d, p)});
+    Combine<true, NoActivation>(d, dx, n, stream, ScaledValue<D, T>{g, Repeat(d, p)});
     return;
   }
-  Combine<true>(d, dx, n, stream,
-                DoubleValue<D, T>{g, u, x, Repeat(d, centre), Repeat(d, p), Repeat(d, s),
-                                  Repeat(d, q), Repeat(d, r)});
+  Combine<true, NoActivation>(d, dx, n, stream,
+                              DoubleValue<D, T>{g, u, x, Repeat(d, centre), Repeat(d, p),
+                                                Repeat(d, s), Repeat(d, q), Repeat(d, r)});
 }
 
-// g * slope of the activation at (x - centre) * a + b
-template <class D, class T, class Act>
+// g * slope of a short activation at (x - centre) * a + b
+template <class Act, class D, class T>
 struct SlopeValue {
   const T *g, *x;
   Repeated<D> centre, a, b;
@@ -303,11 +303,36 @@ struct SlopeValue {
   }
 };
 
-template <class Act, class D, class T>
-HWY_INLINE void BlockSlope(D d, const T* g, const T* x, hn::TFromD<D>* h, size_t n,
+// g * slope
+template <class D, class T>
+struct SlopedValue {
+  const T* g;
+  const hn::TFromD<D>* slope;
+  template <class Reader>
+  HWY_INLINE hn::Vec<D> operator()(const Reader& reader, size_t i) const {
+    return hn::Mul(reader.Load(g + i), reader.Load(slope + i));
+  }
+};
+
+template <class Act, class D, class T, class Compute = hn::TFromD<D>>
+HWY_INLINE void BlockSlope(D d, const T* g, const T* x, Compute* h, size_t n,
                            const AffineCoefficients& k) {
-  Combine<true>(d, h, n, false,
-                SlopeValue<D, T, Act>{g, x, Repeat(d, k.centre), Repeat(d, k.a), Repeat(d, k.b)});
+  const Repeated<D> centre = Repeat(d, k.centre), a = Repeat(d, k.a), b = Repeat(d, k.b);
+  if constexpr (Act::kLong) {
+    const size_t lanes = hn::Lanes(d);
+    HWY_ALIGN Compute group[kGroup<Compute>];
+    for (size_t i = 0; i < n; i += kGroup<Compute>) {
+      const size_t here = std::min(kGroup<Compute>, n - i);
+      const size_t whole = (here + lanes - 1) / lanes * lanes;
+      hn::Store(hn::Zero(d), d, group + whole - lanes);  // what is behind `here`
+      Combine<true, NoActivation>(d, group, here, false,
+                                  AffineValue<D, T, false>{x + i, Repeat(d, 1.0), centre, a, b});
+      Act::Slopes(d, group, whole);
+      Combine<true, NoActivation>(d, h + i, here, false, SlopedValue<D, T>{g + i, group});
+    }
+  } else {
+    Combine<true, NoActivation>(d, h, n, false, SlopeValue<Act, D, T>{g, x, centre, a, b});
+  }
 }
 
 }  // namespace instnorm::cpu::HWY_NAMESPACE

@@ -75,15 +75,15 @@ HWY_INLINE void AffineWith(In x, Out y, int64_t count, int64_t n, const AffineCo
       constexpr bool kLong = kLongValue<decltype(d), T, Act>;
       if (k.scale == 1.0 && IsRun<kLong, decltype(d), T>(d, rows, n, x.step, stream) &&
           (rows == 1 || y.step == x.step)) {
-        using Value = AffineValue<decltype(d), T, Act, false>;
+        using Value = AffineValue<decltype(d), T, false>;
         const T* of_x = Segment<T>(x, first);
         const auto value_of = [&](size_t i) INSTNORM_INLINED {
           return Value{of_x, Repeat(d, 0.0), Repeat(d, centre[i]), Repeat(d, a[i]),
                        Repeat(d, b[i])};
         };
-        CombineRun(d, Segment<T>(y, first), static_cast<size_t>(rows), static_cast<size_t>(n),
-                   stream, value_of,
-                   [&](size_t i) INSTNORM_INLINED { hwy::Prefetch(of_x + rows * n + i); });
+        CombineRun<Act>(d, Segment<T>(y, first), static_cast<size_t>(rows), static_cast<size_t>(n),
+                        stream, value_of,
+                        [&](size_t i) INSTNORM_INLINED { hwy::Prefetch(of_x + rows * n + i); });
         continue;
       }
     }
@@ -104,7 +104,7 @@ template <bool kStream, class Compute, class T>
 void AffineMomentsWith(In x, Out y, int64_t count, int64_t n, const AffineColumns& k, In next,
                        const MomentSums& out) {
   using D = VectorOf<Compute>;
-  using Value = AffineValue<D, T, NoActivation, false>;
+  using Value = AffineValue<D, T, false>;
   using Beside = CombineBeside<kStream, D, T, Value>;
   const D d;
   for (int64_t i = 0, at = 0; i < count; ++i, at += k.step) {
@@ -207,11 +207,12 @@ void Backward(In g, In x, Out dx, int64_t count, int64_t n, const BackwardColumn
       const auto value_of = [&](size_t i) INSTNORM_INLINED {
         return BackwardOf<G, T>(d, of_g, of_x, k, static_cast<int64_t>(i) * k.step);
       };
-      CombineRun(d, Segment<T>(dx, 0), static_cast<size_t>(count), static_cast<size_t>(n), stream,
-                 value_of, [&](size_t i) INSTNORM_INLINED {
-                   hwy::Prefetch(of_g + count * n + i);
-                   hwy::Prefetch(of_x + count * n + i);
-                 });
+      CombineRun<NoActivation>(d, Segment<T>(dx, 0), static_cast<size_t>(count),
+                               static_cast<size_t>(n), stream, value_of,
+                               [&](size_t i) INSTNORM_INLINED {
+                                 hwy::Prefetch(of_g + count * n + i);
+                                 hwy::Prefetch(of_x + count * n + i);
+                               });
       return;
     }
   }
