@@ -201,53 +201,30 @@ struct LeakyRelu {
   }
 };
 
-// Long ones take n values in memory, at most kGroup and whole vectors of them, and put values or
-// slopes in their place. One vector's arithmetic waits for itself most of the time: exp alone is a
-// chain of 40 cycles. In two loops there are fewer instructions behind each wait, so the processor
-// has more vectors under way. They are functions of their own, so that each is compiled once, not
-// for each dtype and loop.
-
-template <class T>
-constexpr size_t kGroup = 512 / sizeof(T);
-
-// z[i...] = second(z, e), for e = first(z), of each vector.
-template <class D, class First, class Second>
-HWY_INLINE void InTwoLoops(D d, hn::TFromD<D>* HWY_RESTRICT z, size_t n, const First& first,
-                           const Second& second) {
-  using T = hn::TFromD<D>;
-  HWY_ALIGN T e[kGroup<T>];
-  const size_t lanes = hn::Lanes(d);
-  for (size_t i = 0; i < n; i += lanes) hn::Store(first(hn::Load(d, z + i)), d, e + i);
-  for (size_t i = 0; i < n; i += lanes) {
-    hn::Store(second(hn::Load(d, z + i), hn::Load(d, e + i)), d, z + i);
-  }
-}
+// Long ones are functions of one vector and of its Exp: Value and Slope. LongValues and LongSlopes
+// (below) apply them.
 
 // z * integral = max(z, 0) - |z| * tail. Below -38 (float: -13) that is 0.
 struct Gelu {
   static constexpr bool kLong = true;
-  template <class D, class V = hn::Vec<D>>
-  static HWY_NOINLINE void Values(D d, hn::TFromD<D>* z, size_t n) {
-    InTwoLoops(
-        d, z, n, [d](V v) INSTNORM_INLINED { return NormalExp(d, v); },
-        [d](V v, V e) INSTNORM_INLINED {
-          V distance = v;
-          const auto share = TailShare(d, v, distance);
-          return hn::NegMulAdd(hn::Mul(distance, e), share, Relu::Value(d, v));
-        });
+  template <class D>
+  static HWY_INLINE hn::Vec<D> Exp(D d, hn::Vec<D> z) {
+    return NormalExp(d, z);
   }
-  template <class D, class V = hn::Vec<D>>
-  static HWY_NOINLINE void Slopes(D d, hn::TFromD<D>* z, size_t n) {
-    InTwoLoops(
-        d, z, n, [d](V v) INSTNORM_INLINED { return NormalExp(d, v); },
-        [d](V v, V e) INSTNORM_INLINED {
-          V distance = v;
-          const auto tail = hn::Mul(e, TailShare(d, v, distance));
-          const auto density = hn::Mul(e, Constant(d, 0.39894228040143267794));
-          const auto integral =
-              hn::IfThenElse(hn::Lt(v, hn::Zero(d)), tail, hn::Sub(Constant(d, 1.0), tail));
-          return WithNaN(d, v, hn::Add(integral, Weighted(d, density, v)));
-        });
+  template <class D>
+  static HWY_INLINE hn::Vec<D> Value(D d, hn::Vec<D> z, hn::Vec<D> e) {
+    hn::Vec<D> distance;
+    const auto share = TailShare(d, z, distance);
+    return hn::NegMulAdd(hn::Mul(distance, e), share, Relu::Value(d, z));
+  }
+  template <class D>
+  static HWY_INLINE hn::Vec<D> Slope(D d, hn::Vec<D> z, hn::Vec<D> e) {
+    hn::Vec<D> distance;
+    const auto tail = hn::Mul(e, TailShare(d, z, distance));
+    const auto density = hn::Mul(e, Constant(d, 0.39894228040143267794));
+    const auto integral =
+        hn::IfThenElse(hn::Lt(z, hn::Zero(d)), tail, hn::Sub(Constant(d, 1.0), tail));
+    return WithNaN(d, z, hn::Add(integral, Weighted(d, density, z)));
   }
 };
 
@@ -263,23 +240,17 @@ struct GeluTanh {
   static HWY_INLINE hn::Vec<D> Exp(D d, hn::Vec<D> z) {
     return ExpOfNegative(d, hn::Neg(hn::Abs(TwiceU(d, z))));
   }
-  template <class D, class V = hn::Vec<D>>
-  static HWY_NOINLINE void Values(D d, hn::TFromD<D>* z, size_t n) {
-    InTwoLoops(
-        d, z, n, [d](V v) INSTNORM_INLINED { return Exp(d, v); },
-        [d](V v, V e) INSTNORM_INLINED { return TimesLogistic(d, v, e); });
+  template <class D>
+  static HWY_INLINE hn::Vec<D> Value(D d, hn::Vec<D> z, hn::Vec<D> e) {
+    return TimesLogistic(d, z, e);
   }
-  template <class D, class V = hn::Vec<D>>
-  static HWY_NOINLINE void Slopes(D d, hn::TFromD<D>* z, size_t n) {
-    InTwoLoops(
-        d, z, n, [d](V v) INSTNORM_INLINED { return Exp(d, v); },
-        [d](V v, V e) INSTNORM_INLINED {
-          V share = e, rest = e;
-          LogisticAt(d, TwiceU(d, v), e, share, rest);
-          const auto inner = hn::MulAdd(hn::Mul(v, v), Constant(d, 3 * 0.044715), Constant(d, 1.0));
-          const auto curve = hn::Mul(hn::Mul(share, rest), Constant(d, 1.5957691216057307117));
-          return WithNaN(d, v, hn::Add(share, Weighted(d, curve, hn::Mul(v, inner))));
-        });
+  template <class D>
+  static HWY_INLINE hn::Vec<D> Slope(D d, hn::Vec<D> z, hn::Vec<D> e) {
+    hn::Vec<D> share, rest;
+    LogisticAt(d, TwiceU(d, z), e, share, rest);
+    const auto inner = hn::MulAdd(hn::Mul(z, z), Constant(d, 3 * 0.044715), Constant(d, 1.0));
+    const auto curve = hn::Mul(hn::Mul(share, rest), Constant(d, 1.5957691216057307117));
+    return WithNaN(d, z, hn::Add(share, Weighted(d, curve, hn::Mul(z, inner))));
   }
 };
 
@@ -289,23 +260,50 @@ struct Silu {
   static HWY_INLINE hn::Vec<D> Exp(D d, hn::Vec<D> z) {
     return ExpOfNegative(d, hn::Neg(hn::Abs(z)));
   }
-  template <class D, class V = hn::Vec<D>>
-  static HWY_NOINLINE void Values(D d, hn::TFromD<D>* z, size_t n) {
-    InTwoLoops(
-        d, z, n, [d](V v) INSTNORM_INLINED { return Exp(d, v); },
-        [d](V v, V e) INSTNORM_INLINED { return TimesLogistic(d, v, e); });
+  template <class D>
+  static HWY_INLINE hn::Vec<D> Value(D d, hn::Vec<D> z, hn::Vec<D> e) {
+    return TimesLogistic(d, z, e);
   }
-  template <class D, class V = hn::Vec<D>>
-  static HWY_NOINLINE void Slopes(D d, hn::TFromD<D>* z, size_t n) {
-    InTwoLoops(
-        d, z, n, [d](V v) INSTNORM_INLINED { return Exp(d, v); },
-        [d](V v, V e) INSTNORM_INLINED {
-          V share = e, rest = e;
-          LogisticAt(d, v, e, share, rest);
-          return WithNaN(d, v, hn::Add(share, Weighted(d, hn::Mul(share, rest), v)));
-        });
+  template <class D>
+  static HWY_INLINE hn::Vec<D> Slope(D d, hn::Vec<D> z, hn::Vec<D> e) {
+    hn::Vec<D> share, rest;
+    LogisticAt(d, z, e, share, rest);
+    return WithNaN(d, z, hn::Add(share, Weighted(d, hn::Mul(share, rest), z)));
   }
 };
+
+// At most so many values at a time.
+template <class T>
+constexpr size_t kGroup = 512 / sizeof(T);
+
+// z[i...] = result(z, exp(z)) of each vector of n values, whole vectors of them. One vector's
+// arithmetic waits for itself most of the time: exp alone is a chain of 40 cycles. In two loops
+// there are fewer instructions behind each wait, so the processor has more vectors under way.
+template <class D, class Exp, class Result>
+HWY_INLINE void InTwoLoops(D d, hn::TFromD<D>* HWY_RESTRICT z, size_t n, const Exp& exp,
+                           const Result& result) {
+  HWY_ALIGN hn::TFromD<D> e[kGroup<hn::TFromD<D>>];
+  const size_t lanes = hn::Lanes(d);
+  for (size_t i = 0; i < n; i += lanes) hn::Store(exp(hn::Load(d, z + i)), d, e + i);
+  for (size_t i = 0; i < n; i += lanes) {
+    hn::Store(result(hn::Load(d, z + i), hn::Load(d, e + i)), d, z + i);
+  }
+}
+
+// In the place of z. Functions of their own, so that each is compiled once, not for each dtype and
+// loop.
+template <class Act, class D, class V = hn::Vec<D>>
+HWY_NOINLINE void LongValues(D d, hn::TFromD<D>* z, size_t n) {
+  InTwoLoops(
+      d, z, n, [d](V v) INSTNORM_INLINED { return Act::Exp(d, v); },
+      [d](V v, V e) INSTNORM_INLINED { return Act::Value(d, v, e); });
+}
+template <class Act, class D, class V = hn::Vec<D>>
+HWY_NOINLINE void LongSlopes(D d, hn::TFromD<D>* z, size_t n) {
+  InTwoLoops(
+      d, z, n, [d](V v) INSTNORM_INLINED { return Act::Exp(d, v); },
+      [d](V v, V e) INSTNORM_INLINED { return Act::Slope(d, v, e); });
+}
 
 // Is a loop over this one whose speed does not hang on its instructions' number? Double arithmetic
 // on float data is for rare rows.

@@ -327,7 +327,7 @@ HWY_INLINE void BlockSlope(D d, const T* g, const T* x, Compute* h, size_t n,
       hn::Store(hn::Zero(d), d, group + whole - lanes);  // what is behind `here`
       Combine<true, NoActivation>(d, group, here, false,
                                   AffineValue<D, T, false>{x + i, Repeat(d, 1.0), centre, a, b});
-      Act::Slopes(d, group, whole);
+      LongSlopes<Act>(d, group, whole);
       Combine<true, NoActivation>(d, h + i, here, false, SlopedValue<D, T>{g + i, group});
     }
   } else {

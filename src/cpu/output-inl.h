@@ -43,7 +43,7 @@ class Output {
     if constexpr (Act::kLong) {
       HWY_ALIGN Compute one[hn::MaxLanes(D())];
       hn::Store(v, d, one);
-      Act::Values(d, one, hn::Lanes(d));
+      LongValues<Act>(d, one, hn::Lanes(d));
       v = hn::Load(d, one);
     } else {
       v = Act::Value(d, v);
@@ -55,7 +55,7 @@ class Output {
     if constexpr (Act::kLong) {
       if (waiting_ == 0) return;
       const D d;
-      Act::Values(d, group_, waiting_);
+      LongValues<Act>(d, group_, waiting_);
       for (size_t j = 0; j < waiting_; j += hn::Lanes(d)) {
         Store(hn::Load(d, group_ + j), first_ + j);
       }
