@@ -131,15 +131,17 @@ class Kept {
   std::size_t total_ = 0;
 };
 
-Kept& kept();
+Kept& kept() noexcept;
 
-Kept& make_kept() {
-  Kept& made = *new Kept();  // results may be freed after static objects are
+Kept& make_kept() noexcept {
+  // Never destroyed: results may be freed after static objects are.
+  alignas(Kept) static std::byte memory[sizeof(Kept)];
+  Kept& made = *::new (memory) Kept();
   pthread_atfork([] { kept().lock(); }, [] { kept().unlock(); }, [] { kept().unlock(); });
   return made;
 }
 
-Kept& kept() {
+Kept& kept() noexcept {
   static Kept& kept = make_kept();
   return kept;
 }

@@ -342,7 +342,7 @@ constexpr ColumnKernels ColumnsOf() {
 #endif
 
 template <class Compute, class T>
-constexpr DtypeKernels KernelsOfDtype() {
+constexpr DtypeKernels KernelsOfDtype() noexcept {
   return {KernelsOf<Compute, T>(), KernelsOf<double, T>(), ColumnsOf<Compute, T>()};
 }
 

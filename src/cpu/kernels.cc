@@ -18,6 +18,7 @@ namespace instnorm::cpu::HWY_NAMESPACE {
 
 constinit const DtypeKernels kOfFloat32 = KernelsOfDtype<float, float>();
 constinit const DtypeKernels kOfFloat64 = KernelsOfDtype<double, double>();
+// NOLINTNEXTLINE(cppcoreguidelines-interfaces-global-init): where they are is a constant
 constinit const KernelTable kTable = {&kOfFloat16, &kOfBfloat16, &kOfFloat32, &kOfFloat64};
 
 }  // namespace instnorm::cpu::HWY_NAMESPACE
